@@ -1,0 +1,98 @@
+"""References such as ``mlp?width=64`` or ``weights?restarts=4``: a name and options, the same grammar everywhere."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from lmc._errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A name with options, as typed on the command line.
+
+    Parameters
+    ----------
+    name : str
+        What stands before the question mark.
+    options : dict
+        What stands behind it, each value read as int, float, bool, None, a tuple of these (commas) or a string.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read ``name?key=value&key=value``.
+
+        Raises
+        ------
+        UsageError
+            If a part has no equals sign or a key stands twice.
+        """
+        name, _, query = text.partition("?")
+        try:
+            pairs = parse_qsl(query, strict_parsing=True, keep_blank_values=True) if query else []
+        except ValueError as error:
+            raise UsageError(f"Cannot read the options of {text!r}: write name?key=value&key=value.") from error
+        options = {key: _literal(value) for key, value in pairs}
+        if len(options) != len(pairs):
+            raise UsageError(f"An option stands twice in {text!r}.")
+        return cls(name, options)
+
+    def __str__(self) -> str:
+        """Write the reference back as it would be typed."""
+        query = "&".join(f"{key}={_text(value)}" for key, value in self.options.items())
+        return f"{self.name}?{query}" if query else self.name
+
+    def call(self, function: Callable[..., Any], **defaults: Any) -> Any:
+        """Call ``function`` with the options as keywords, refusing those it does not take.
+
+        Parameters
+        ----------
+        function : callable
+            A factory whose keywords are the options.
+        **defaults
+            Keywords used where the options do not give them and the function takes them.
+
+        Raises
+        ------
+        UsageError
+            For an option the function does not have, with the nearest one it has.
+        """
+        taken = inspect.signature(function).parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+            for key in self.options:
+                if key not in taken:
+                    known = ", ".join(taken) or "none"
+                    hint = did_you_mean(key, taken)
+                    raise UsageError(f"{self.name!r} has no option {key!r}.{hint} Its options: {known}.")
+            defaults = {key: value for key, value in defaults.items() if key in taken}
+        return function(**{**defaults, **self.options})
+
+
+def _literal(text: str) -> Any:
+    if "," in text:
+        return tuple(_literal(part) for part in text.split(",") if part)
+    lowered = text.lower()
+    if lowered in {"true", "yes", "false", "no"}:
+        return lowered in {"true", "yes"}
+    if lowered in {"none", "null"}:
+        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return ",".join(_text(part) for part in value)
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

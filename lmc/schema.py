@@ -1,0 +1,230 @@
+"""Names, dims, units and attributes of every result dataset. Plain xarray in and out; docs/schema.md is the prose."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from lmc._errors import SchemaError, did_you_mean
+
+SCHEMA_VERSION = "1"
+
+BASELINES = ("chord", "mean")
+"""``chord``: subtract (1-t)L(0)+tL(1) (Entezari); ``mean``: subtract the mean endpoint (Frankle, Git Re-Basin)."""
+
+BOUNDS = ("lower", "upper")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What one variable or coordinate of a result must be."""
+
+    dims: tuple[str, ...]
+    long_name: str
+    units: str
+    required: bool = True
+
+
+_PATH = ("alignment", "t")
+_SCALAR = ("alignment", "baseline")
+
+BARRIER: Mapping[str, Variable] = {
+    "alignment": Variable(("alignment",), "alignment of B to A", "1"),
+    "t": Variable(("t",), "position along the path (0 is A, 1 is B)", "1"),
+    "example": Variable(("example",), "index of the example in the dataset", "1"),
+    "baseline": Variable(("baseline",), "what the barrier is measured against", "1"),
+    "bound": Variable(("bound",), "end of the confidence interval", "1"),
+    "split": Variable((), "split of the dataset", "1"),
+    "loss": Variable(_PATH, "loss", "nats"),
+    "accuracy": Variable(_PATH, "accuracy", "1", required=False),
+    "loss_ci": Variable((*_PATH, "bound"), "95% interval of the loss", "nats"),
+    "accuracy_ci": Variable((*_PATH, "bound"), "95% interval of the accuracy", "1", required=False),
+    "loss_barrier": Variable(_SCALAR, "loss barrier", "nats"),
+    "error_barrier": Variable(_SCALAR, "error barrier", "1", required=False),
+    "loss_barrier_ci": Variable((*_SCALAR, "bound"), "95% interval of the loss barrier", "nats"),
+    "error_barrier_ci": Variable((*_SCALAR, "bound"), "95% interval of the error barrier", "1", required=False),
+    "loss_area": Variable(("alignment",), "area between the loss curve and its chord", "nats", required=False),
+    "example_loss": Variable((*_PATH, "example"), "loss of each example", "nats"),
+    "example_correct": Variable((*_PATH, "example"), "example classified correctly", "1", required=False),
+    "objective": Variable(("alignment",), "objective of the alignment", "1", required=False),
+    "seconds_align": Variable(("alignment",), "time spent aligning", "s", required=False),
+    "seconds_evaluate": Variable(("alignment",), "time spent evaluating", "s", required=False),
+}
+
+KINDS: Mapping[str, Mapping[str, Variable]] = {"barrier": BARRIER}
+"""Kind of result (attribute ``lmc_kind``) to its variables."""
+
+
+def annotate(dataset: xr.Dataset, kind: str, attrs: Mapping[str, Any]) -> xr.Dataset:
+    """Return the dataset with long names, units, kind, schema version and clean attributes; nothing is modified.
+
+    Raises
+    ------
+    SchemaError
+        If the dataset does not fit the schema.
+    """
+    variables = KINDS[kind]
+    dataset = dataset.copy()
+    for name in dataset.variables:
+        known = variables.get(str(name))
+        if known is not None:
+            dataset[name].attrs = {"long_name": known.long_name, "units": known.units, **dataset[name].attrs}
+    dataset.attrs = sanitize_attrs({"lmc_kind": kind, "lmc_schema_version": SCHEMA_VERSION, **attrs})
+    validate(dataset)
+    return dataset
+
+
+def validate(dataset: xr.Dataset, kind: str | None = None) -> None:
+    """Check a result dataset against the schema.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Any dataset; ``lmc_kind`` in its attributes says what it is meant to be.
+    kind : str, optional
+        What it has to be.
+
+    Raises
+    ------
+    SchemaError
+        If it is no result of this tool, of another kind or version, or lacks a variable, a dimension or an attribute.
+    """
+    found = dataset.attrs.get("lmc_kind")
+    if found not in KINDS:
+        raise SchemaError(f"Not a result of lmc: attribute lmc_kind is {found!r}, known kinds are {', '.join(KINDS)}.")
+    if kind is not None and found != kind:
+        raise SchemaError(f"A dataset of kind {kind!r} is needed, this one is of kind {found!r}.")
+    version = str(dataset.attrs.get("lmc_schema_version"))
+    if version != SCHEMA_VERSION:
+        raise SchemaError(f"Written with schema version {version}; this lmc reads version {SCHEMA_VERSION}.")
+    for name, variable in KINDS[found].items():
+        if name not in dataset.variables:
+            if variable.required:
+                hint = did_you_mean(name, map(str, dataset.variables))
+                raise SchemaError(f"No variable named {name!r} in this {found} dataset.{hint}")
+            continue
+        dims = tuple(str(dim) for dim in dataset[name].dims if dim != "pair")
+        if dims != variable.dims:
+            raise SchemaError(f"Variable {name!r} has dims {dims}, the {found} schema says {variable.dims}.")
+        for attr in ("long_name", "units"):
+            if attr not in dataset[name].attrs:
+                raise SchemaError(f"Variable {name!r} has no attribute {attr!r}.")
+    check_attrs(dataset.attrs)
+
+
+def check_attrs(attrs: Mapping[Any, Any]) -> None:
+    """Raise SchemaError for an attribute that netCDF cannot store."""
+    for name, value in attrs.items():
+        stored = (str, int, float, np.number, np.ndarray)
+        if isinstance(value, bool) or not isinstance(value, stored):
+            raise SchemaError(f"Attribute {name!r} is {value!r} ({type(value).__name__}), which netCDF cannot store.")
+
+
+def sanitize_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn attributes into what netCDF stores: strings and numbers stay, everything else becomes JSON text.
+
+    Parameters
+    ----------
+    attrs : mapping
+        Any values; None, bool, dict and sequences become JSON, paths become strings.
+
+    Returns
+    -------
+    dict
+        The same names, values that netCDF can hold.
+    """
+    clean: dict[str, Any] = {}
+    for name, value in attrs.items():
+        if isinstance(value, (str, np.ndarray)) or (
+            isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        ):
+            clean[str(name)] = value
+        elif isinstance(value, os.PathLike):
+            clean[str(name)] = os.fspath(value)
+        else:
+            clean[str(name)] = json.dumps(value, default=str)
+    return clean
+
+
+def write(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
+    """Write a result as compressed netCDF4, to a temporary name first, so that a reader never sees half a file.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A valid result.
+    path : path-like
+        Where it goes; an existing file is replaced only when the new one is complete.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    SchemaError
+        If the dataset is not valid.
+    """
+    validate(dataset)
+    path = Path(path)
+    numeric = [name for name, variable in dataset.variables.items() if variable.dtype.kind in "fiub" and variable.ndim]
+    encoding = {name: {"zlib": True, "complevel": 4, "shuffle": True} for name in numeric}
+    with replacing(path) as partial:
+        dataset.to_netcdf(partial, engine="netcdf4", format="NETCDF4", encoding=encoding)
+    return path
+
+
+class replacing:
+    """Context manager: yields a temporary path beside ``path`` and renames it over ``path`` when the block succeeds."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def __enter__(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{self.path.stem}-", suffix=f"{self.path.suffix}.partial", dir=self.path.parent
+        )
+        os.close(handle)
+        self._partial = Path(name)
+        return self._partial
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            # mkstemp makes the file private; give it what an ordinary open() would have given.
+            umask = os.umask(0)
+            os.umask(umask)
+            self._partial.chmod(0o666 & ~umask)
+            self._partial.replace(self.path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike[str], kind: str | None = None) -> xr.Dataset:
+    """Open a result and check it.
+
+    Raises
+    ------
+    SchemaError
+        If the file is not netCDF, is damaged, or is not a result of this tool; the message names the file.
+    """
+    try:
+        dataset = xr.load_dataset(path, engine="netcdf4")
+    except FileNotFoundError as error:
+        raise SchemaError(f"No such file: {path}") from error
+    except (OSError, ValueError) as error:
+        raise SchemaError(f"{path} cannot be read as netCDF4: {error}") from error
+    try:
+        validate(dataset, kind)
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}") from error
+    return dataset

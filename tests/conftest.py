@@ -1,0 +1,18 @@
+"""Shared fixtures: the checkpoints and datasets of other people, where they are present."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the shared checkpoints and datasets; skips, naming what is missing, where there is none."""
+    named = os.environ.get("LMC_SHARED_DATA")
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    if not (folder / "checkpoints").is_dir():
+        pytest.skip(f"shared checkpoints are missing: no folder {folder / 'checkpoints'} (set LMC_SHARED_DATA)")
+    return folder
