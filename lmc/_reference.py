@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl
 
 from lmc._errors import UsageError, did_you_mean
 
@@ -33,15 +32,15 @@ class Reference:
         Raises
         ------
         UsageError
-            If a part has no equals sign or a key stands twice.
+            If a part has no key or no equals sign, or a key stands twice.
         """
         name, _, query = text.partition("?")
-        try:
-            pairs = parse_qsl(query, strict_parsing=True, keep_blank_values=True) if query else []
-        except ValueError as error:
-            raise UsageError(f"Cannot read the options of {text!r}: write name?key=value&key=value.") from error
-        options = {key: _literal(value) for key, value in pairs}
-        if len(options) != len(pairs):
+        # Nothing is decoded as in a URL: 1e+3 is a number, and a path may hold a percent sign.
+        parts = [part.partition("=") for part in query.split("&")] if query else []
+        if not all(key and equals for key, equals, _ in parts):
+            raise UsageError(f"Cannot read the options of {text!r}: write name?key=value&key=value.")
+        options = {key: _literal(value) for key, _, value in parts}
+        if len(options) != len(parts):
             raise UsageError(f"An option stands twice in {text!r}.")
         return cls(name, options)
 
@@ -94,5 +93,5 @@ def _literal(text: str) -> Any:
 
 def _text(value: Any) -> str:
     if isinstance(value, (tuple, list)):
-        return ",".join(_text(part) for part in value)
+        return ",".join(map(_text, value)) + ("," if len(value) < 2 else "")
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
