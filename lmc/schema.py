@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from lmc._errors import SchemaError, did_you_mean
+from lmc._files import replacing
 
 SCHEMA_VERSION = "1"
 
@@ -98,7 +98,7 @@ def validate(dataset: xr.Dataset, kind: str | None = None) -> None:
         If it is no result of this tool, of another kind or version, or lacks a variable, a dimension or an attribute.
     """
     found = dataset.attrs.get("lmc_kind")
-    if found not in KINDS:
+    if not isinstance(found, str) or found not in KINDS:
         raise SchemaError(f"Not a result of lmc: attribute lmc_kind is {found!r}, known kinds are {', '.join(KINDS)}.")
     if kind is not None and found != kind:
         raise SchemaError(f"A dataset of kind {kind!r} is needed, this one is of kind {found!r}.")
@@ -117,14 +117,14 @@ def validate(dataset: xr.Dataset, kind: str | None = None) -> None:
         for attr in ("long_name", "units"):
             if attr not in dataset[name].attrs:
                 raise SchemaError(f"Variable {name!r} has no attribute {attr!r}.")
-    check_attrs(dataset.attrs)
+    for owner in (dataset, *dataset.variables.values()):
+        check_attrs(owner.attrs)
 
 
 def check_attrs(attrs: Mapping[Any, Any]) -> None:
     """Raise SchemaError for an attribute that netCDF cannot store."""
     for name, value in attrs.items():
-        stored = (str, int, float, np.number, np.ndarray)
-        if isinstance(value, bool) or not isinstance(value, stored):
+        if not _storable(value):
             raise SchemaError(f"Attribute {name!r} is {value!r} ({type(value).__name__}), which netCDF cannot store.")
 
 
@@ -141,17 +141,40 @@ def sanitize_attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
     dict
         The same names, values that netCDF can hold.
     """
-    clean: dict[str, Any] = {}
-    for name, value in attrs.items():
-        if isinstance(value, (str, np.ndarray)) or (
-            isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        ):
-            clean[str(name)] = value
-        elif isinstance(value, os.PathLike):
-            clean[str(name)] = os.fspath(value)
-        else:
-            clean[str(name)] = json.dumps(value, default=str)
-    return clean
+    return {str(name): _clean(value) for name, value in attrs.items()}
+
+
+_STORED = frozenset({"i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"})
+
+
+def _storable(value: Any) -> bool:
+    if isinstance(value, str):
+        return value == _utf8(value)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number, np.ndarray)):
+        return False
+    array = np.asarray(value)
+    return array.ndim <= 1 and array.dtype.str[1:] in _STORED
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str):
+        return _utf8(value)
+    return value if _storable(value) else json.dumps(_plain(value), default=str)
+
+
+def _utf8(text: str) -> str:
+    # File names that are no UTF-8 reach Python as lone surrogates, which no file format takes.
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
 def write(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
@@ -183,32 +206,6 @@ def write(dataset: xr.Dataset, path: str | os.PathLike[str]) -> Path:
     return path
 
 
-class replacing:
-    """Context manager: yields a temporary path beside ``path`` and renames it over ``path`` when the block succeeds."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-
-    def __enter__(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{self.path.stem}-", suffix=f"{self.path.suffix}.partial", dir=self.path.parent
-        )
-        os.close(handle)
-        self._partial = Path(name)
-        return self._partial
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            # mkstemp makes the file private; give it what an ordinary open() would have given.
-            umask = os.umask(0)
-            os.umask(umask)
-            self._partial.chmod(0o666 & ~umask)
-            self._partial.replace(self.path)
-        else:
-            self._partial.unlink(missing_ok=True)
-
-
 def read(path: str | os.PathLike[str], kind: str | None = None) -> xr.Dataset:
     """Open a result and check it.
 
@@ -221,7 +218,7 @@ def read(path: str | os.PathLike[str], kind: str | None = None) -> xr.Dataset:
         dataset = xr.load_dataset(path, engine="netcdf4")
     except FileNotFoundError as error:
         raise SchemaError(f"No such file: {path}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: damage behind an intact header
         raise SchemaError(f"{path} cannot be read as netCDF4: {error}") from error
     try:
         validate(dataset, kind)
