@@ -1,0 +1,13 @@
+"""Which ``nn.Module`` a set of weights belongs to: by import path, known name, the checkpoint's word or its shapes.
+
+Nothing here computes on weights, and nothing found inside a checkpoint is ever imported or executed.
+"""
+
+from __future__ import annotations
+
+from lmc.architectures._architecture import AbstractNetwork, Architecture, try_forward
+from lmc.architectures._fit import fit_state
+from lmc.architectures._registry import NETWORKS
+from lmc.architectures._resolve import resolve
+
+__all__ = ["NETWORKS", "AbstractNetwork", "Architecture", "fit_state", "resolve", "try_forward"]

@@ -1,0 +1,211 @@
+"""From a reference, a checkpoint's own word or the shapes of its weights to a network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lmc._errors import ArchitectureError, UsageError, unknown
+from lmc._reference import Reference
+from lmc._types import StateDict
+from lmc.architectures._architecture import AbstractNetwork, Architecture, Shape, flat_size, shapes_of, try_forward
+from lmc.architectures._import_path import blame, import_object
+from lmc.architectures._registry import NETWORKS
+
+if TYPE_CHECKING:
+    from lmc.checkpoints import Checkpoint
+
+_RECOGNISED = ("mlp", "lenet", "cnn-bn", "resnet20", "rnn", "lstm")
+_EXAMPLES = "--model lenet, --model 'mlp?activation=tanh', --model nets.py:MyNet or --model package.module:factory"
+
+
+def resolve(
+    reference: str | None = None,
+    checkpoint: Checkpoint | None = None,
+    *,
+    input_shape: Shape | None = None,
+    num_classes: int | None = None,
+    seed: int = 0,
+) -> Architecture:
+    """Find the network that a set of weights belongs to, or build a fresh one for a dataset.
+
+    An import path is executed, since the user wrote it. A registered name takes the sizes that its options leave open
+    from the weights, or from the dataset where there are no weights. Without a reference the checkpoint's own metadata
+    is asked (registered names only: nothing named in a file is ever imported), then the shapes of its weights.
+
+    Parameters
+    ----------
+    reference : str, optional
+        ``package.module:factory``, ``file.py:Class`` or a registered name, with ``?option=value&...``.
+    checkpoint : Checkpoint, optional
+        Its ``state``, ``source`` and ``metadata`` are read.
+    input_shape : tuple of int, optional
+        Shape of one example of the data, without the batch.
+    num_classes : int, optional
+        Classes of the data (tokens, for text).
+    seed : int
+        Of the initial weights; the global random state is left alone.
+
+    Returns
+    -------
+    Architecture
+        With its module in eval mode.
+
+    Raises
+    ------
+    ArchitectureError
+        If nothing fits, several networks fit, or the module fails when it is built or run once.
+    UsageError
+        For an unknown name or option.
+    """
+    assumptions: tuple[str, ...] = ()
+    if reference is not None:
+        parsed = Reference.parse(reference)
+    elif checkpoint is None:
+        raise UsageError(f"A model is needed. Examples: {_EXAMPLES}.")
+    elif "model" in checkpoint.metadata.get("lmc", {}):
+        parsed = _from_metadata(checkpoint)
+        assumptions = (f"model {parsed.name} from the checkpoint's own metadata",)
+        input_shape = input_shape or _recorded_shape(checkpoint)
+    else:
+        found = _recognise(checkpoint, input_shape)
+        network = _build(lambda: NETWORKS[found.name](**found.options), str(found), seed)
+        assumptions = (f"recognised as {network.describe()}", *network.assumed)
+        return _finish(network, assumptions, input_shape, num_classes)
+    if ":" in parsed.name:
+        return _from_code(parsed, input_shape, num_classes, seed)
+    network = _named(parsed, checkpoint, input_shape, num_classes, seed)
+    if checkpoint is not None and "heads" in network.options and "heads" not in parsed.options:
+        assumptions += network.assumed
+    return _finish(network, assumptions, input_shape, num_classes)
+
+
+def _named(
+    reference: Reference,
+    checkpoint: Checkpoint | None,
+    input_shape: Shape | None,
+    num_classes: int | None,
+    seed: int,
+) -> AbstractNetwork:
+    """Build a registered network: its options, then what the weights or the dataset say, then its defaults."""
+    if reference.name not in NETWORKS:
+        hint = " Or an import path: package.module:factory, file.py:Class."
+        raise UsageError(f"{unknown('model', reference.name, NETWORKS)}{hint}")
+    network = NETWORKS[reference.name]
+    options: dict[str, Any] = {}
+    if checkpoint is not None:
+        options = network.from_state(checkpoint.state, input_shape) or {}
+    elif input_shape is not None and num_classes is not None:
+        options = network.from_data(input_shape, num_classes)
+    return _build(lambda: reference.call(network, **options), str(reference), seed)
+
+
+def _from_code(reference: Reference, input_shape: Shape | None, num_classes: int | None, seed: int) -> Architecture:
+    factory = import_object(reference.name, ArchitectureError)
+    if isinstance(factory, nn.Module) and not reference.options:
+        module = copy.deepcopy(factory)
+    else:
+        module = _build(lambda: reference.call(factory), str(reference), seed)
+    if not isinstance(module, nn.Module):
+        raise ArchitectureError(f"{reference.name!r} returned {type(module).__name__}, not a torch.nn.Module.")
+    name = reference.name.rpartition(":")[2]
+    return _checked(Architecture(name, str(reference), module.eval(), (), input_shape), num_classes)
+
+
+def _build(factory: Callable[[], Any], name: str, seed: int) -> Any:
+    """Call a factory with seeded initial weights, and without touching the global random state."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return factory()
+    except UsageError:
+        raise
+    except Exception as error:
+        raise ArchitectureError(f"{name}: the network cannot be built. {blame(error)}") from error
+
+
+def _finish(
+    network: AbstractNetwork, assumptions: tuple[str, ...], input_shape: Shape | None, num_classes: int | None
+) -> Architecture:
+    if input_shape is not None and not network.takes(input_shape):
+        raise ArchitectureError(
+            f"{network.describe()} reads examples of shape {network.input_shape}; the data has {tuple(input_shape)} "
+            f"({flat_size(input_shape)} entries). Pass the --data it was trained on, or another --model."
+        )
+    architecture = Architecture(
+        network.describe(),
+        str(Reference(network.name, network.options)),
+        network.eval(),
+        assumptions,
+        tuple(input_shape or network.input_shape),
+        network.input_kind,
+        network.options.get("vocab"),
+    )
+    return _checked(architecture, num_classes)
+
+
+def _checked(architecture: Architecture, num_classes: int | None) -> Architecture:
+    """Run the network once, where its input is known, so that it fails here and not hours in."""
+    if architecture.input_shape is None:
+        return architecture
+    outputs = try_forward(architecture.module, architecture.example_inputs(), architecture.name)
+    if num_classes is None:
+        return architecture
+    if not isinstance(outputs, Tensor):
+        raise ArchitectureError(
+            f"{architecture.name} returns {type(outputs).__name__}; one tensor of logits is needed."
+        )
+    if outputs.ndim > 1 and outputs.shape[-1] < num_classes:
+        raise ArchitectureError(
+            f"{architecture.name} has {outputs.shape[-1]} outputs; the data has {num_classes} classes. "
+            "Pass the --data it was trained on."
+        )
+    return architecture
+
+
+def _from_metadata(checkpoint: Checkpoint) -> Reference:
+    text = str(checkpoint.metadata["lmc"]["model"])
+    reference = Reference.parse(text)
+    if reference.name not in NETWORKS:
+        raise ArchitectureError(
+            f"{checkpoint.source} was saved as {text!r}. Code named inside a checkpoint is never run: "
+            f"if you trust it, pass it yourself with --model {text!r}."
+        )
+    return reference
+
+
+def _recorded_shape(checkpoint: Checkpoint) -> Shape | None:
+    shape = checkpoint.metadata["lmc"].get("input_shape")
+    return tuple(int(size) for size in shape) if shape else None
+
+
+def _recognise(checkpoint: Checkpoint, input_shape: Shape | None) -> Reference:
+    found = {}
+    for name in _RECOGNISED:
+        options = NETWORKS[name].from_state(checkpoint.state, input_shape)
+        if options is not None and _explains(name, options, checkpoint.state):
+            found[name] = options
+    if len(found) == 1:
+        return Reference(*next(iter(found.items())))
+    shown = ", ".join(f"{key} {shape}" for key, shape in list(shapes_of(checkpoint.state).items())[:4])
+    problem = f"could be {' or '.join(found)}" if found else "is none of " + ", ".join(_RECOGNISED)
+    raise ArchitectureError(
+        f"{checkpoint.source}: the network {problem}, going by its names and shapes ({shown}, ...). "
+        f"Say which it is: {_EXAMPLES}."
+    )
+
+
+def _explains(name: str, options: dict[str, Any], state: StateDict) -> bool:
+    """Say whether the network has exactly the keys and shapes of the weights, batch counters apart."""
+    try:
+        with torch.device("meta"):
+            wanted = shapes_of(NETWORKS[name](**options).state_dict())
+    except (UsageError, KeyError, ValueError, RuntimeError):
+        return False
+    have = shapes_of(state)
+    counters = {key for key in wanted if key.endswith("num_batches_tracked")}
+    return have == {key: shape for key, shape in wanted.items() if key not in counters or key in have}
