@@ -1,0 +1,235 @@
+"""The barrier figure: loss and accuracy along the path, one line per alignment. Computes nothing but 1 - accuracy."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
+from numpy.typing import NDArray
+
+from lmc import schema
+from lmc._errors import UsageError, unknown
+from lmc.plotting._style import house_style
+
+METRICS = ("loss", "accuracy", "error")
+
+_MARKERS = 12  # on a line, at most
+_ENTRY_WIDTH = 44  # characters that fit beside a legend's handle in one column
+_TITLE_WIDTH = 54
+_BASELINE_NAMES = {"chord": "chord", "mean": "mean end"}
+_BASELINE = {"color": "0.35", "linestyle": (0, (5, 3)), "linewidth": 0.7, "marker": "", "zorder": 2.5}
+_END = {
+    "ha": "center",
+    "va": "center",
+    "fontsize": "x-small",
+    "zorder": 4,
+    "bbox": {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": "black", "linewidth": 0.7},
+}
+_ABOVE = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The artists of one metric, by alignment where there is one each."""
+
+    axes: Axes
+    lines: Mapping[str, Line2D]
+    bands: Mapping[str, PolyCollection]
+    baselines: tuple[Line2D, ...]
+    ends: tuple[Annotation, ...]
+    legend: Legend
+
+
+@dataclass(frozen=True)
+class BarrierArtists:
+    """A barrier figure and everything in it, to be changed at will.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure or SubFigure
+        The figure; a notebook shows it when this object is the last line of a cell.
+    panels : mapping
+        Metric (``"loss"``, ``"accuracy"``, ``"error"``) to its `Panel`.
+    """
+
+    figure: Figure | SubFigure
+    panels: Mapping[str, Panel]
+
+    def _repr_png_(self) -> bytes | None:
+        if not isinstance(self.figure, Figure) or self.figure.canvas.manager is not None:
+            return None  # pyplot shows its own figures
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def plot_barrier(
+    dataset: xr.Dataset,
+    *,
+    ax: Axes | Sequence[Axes] | None = None,
+    metric: str | None = None,
+    baseline: str = "chord",
+) -> BarrierArtists:
+    """Draw loss and accuracy along the path between two models, with 95% intervals and the barriers in the legend.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A result of kind ``barrier`` (docs/schema.md) with one pair of models.
+    ax : matplotlib Axes or sequence of Axes, optional
+        Where to draw, one for each metric, in the style these axes have; by default a new figure in the style of this
+        package. Neither pyplot nor ``rcParams`` are touched.
+    metric : {"loss", "accuracy", "error", "both"}, optional
+        What to draw; ``both`` is loss and accuracy. By default both where the dataset and ``ax`` have room for them,
+        else the loss.
+    baseline : {"chord", "mean"}
+        What the barriers are measured against; drawn as a thin dashed line.
+
+    Returns
+    -------
+    BarrierArtists
+        The figure, and lines, bands, baselines, ends and legend of each panel.
+
+    Raises
+    ------
+    SchemaError
+        If the dataset is no barrier result.
+    UsageError
+        For an unknown or absent metric or baseline, a wrong number of axes, or a dataset of several pairs.
+    """
+    schema.validate(dataset, kind="barrier")
+    if baseline not in dataset["baseline"].values:
+        raise unknown("baseline", baseline, dataset["baseline"].values)
+    dataset = _single_pair(dataset).sortby("t")
+    given = None if ax is None else [ax] if isinstance(ax, Axes) else list(ax)
+    metrics = _metrics(dataset, metric, None if given is None else len(given))
+    if given is not None:
+        return _draw(dataset, dict(zip(metrics, given, strict=True)), baseline, {"loc": "best"})
+    with house_style():
+        figure = Figure()
+        axes = figure.subplots(len(metrics), sharex=True, squeeze=False)[:, 0]
+        artists = _draw(dataset, dict(zip(metrics, axes, strict=True)), baseline, _ABOVE)
+        _fit_height(figure, artists)
+    return artists
+
+
+def _single_pair(dataset: xr.Dataset) -> xr.Dataset:
+    if "pair" not in dataset.dims:
+        return dataset
+    if dataset.sizes["pair"] != 1:
+        pairs = dataset.sizes["pair"]
+        raise UsageError(f"The dataset holds {pairs} pairs of models: choose one, as in dataset.isel(pair=0).")
+    return dataset.squeeze("pair")
+
+
+def _metrics(dataset: xr.Dataset, metric: str | None, room: int | None) -> tuple[str, ...]:
+    if metric not in (None, "both", *METRICS):
+        raise unknown("metric", metric, ("both", *METRICS))
+    if metric is None:
+        metric = "loss" if room == 1 or "accuracy" not in dataset else "both"
+    metrics = ("loss", "accuracy") if metric == "both" else (metric,)
+    if metric != "loss" and "accuracy" not in dataset:
+        raise UsageError(f"Metric {metric!r} needs the variable 'accuracy', which is not in the dataset: use 'loss'.")
+    if room not in (None, len(metrics)):
+        raise UsageError(f"Metric {metric!r} needs {len(metrics)} axes, ax has {room}.")
+    return metrics
+
+
+def _fit_height(figure: Figure, artists: BarrierArtists) -> None:
+    width, height = figure.get_size_inches()
+    legends = sum(panel.legend.get_window_extent().height for panel in artists.panels.values())
+    figure.set_size_inches(width, len(artists.panels) * height + legends / figure.dpi)
+    figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style
+
+
+def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], baseline: str, legend: Mapping[str, Any]) -> BarrierArtists:
+    panels = {metric: _panel(ax, dataset, metric, baseline, legend) for metric, ax in axes.items()}
+    *_, last = axes.values()
+    last.set_xlabel(_label(dataset["t"]))
+    return BarrierArtists(last.figure, panels)
+
+
+def _panel(ax: Axes, dataset: xr.Dataset, metric: str, baseline: str, legend: Mapping[str, Any]) -> Panel:
+    t, (curves, intervals) = dataset["t"].values, _curves(dataset, metric)
+    title, labels = _legend_text(dataset, metric, baseline)
+    step = -(-t.size // _MARKERS)
+    lines, bands = {}, {}
+    for i, (name, label) in enumerate(labels.items()):
+        # Staggered markers keep lines that lie on each other apart.
+        (lines[name],) = ax.plot(t, curves[i], label=label, markevery=(i % step, step), zorder=3)
+        if intervals is not None:
+            color = lines[name].get_color()
+            bands[name] = ax.fill_between(t, *intervals[i].T, color=color, alpha=0.2, linewidth=0, zorder=2)
+    baselines, ends = _mark_ends(ax, t, curves, baseline)
+    ax.set_ylabel(f"{dataset['split'].item()} {_label(dataset[metric]) if metric in dataset else metric}")
+    drawn = ax.legend(handles=list(lines.values()), title=title, alignment="left", **legend)
+    return Panel(ax, lines, bands, baselines, ends, drawn)
+
+
+def _curves(dataset: xr.Dataset, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    source = "loss" if metric == "loss" else "accuracy"
+    curves = dataset[source].values
+    intervals = dataset[f"{source}_ci"].values if f"{source}_ci" in dataset else None
+    if metric == "error":
+        return 1 - curves, None if intervals is None else 1 - intervals[..., ::-1]
+    return curves, intervals
+
+
+def _mark_ends(
+    ax: Axes, t: NDArray[np.float64], curves: NDArray[np.float64], baseline: str
+) -> tuple[tuple[Line2D, ...], tuple[Annotation, ...]]:
+    """Mark A, B and the baseline between them, once where the alignments' ends cannot be told apart."""
+    resolution = np.ptp(ax.get_ylim()) / 50
+    lines, marks = [], []
+    for a, b in _distinct(curves[:, [0, -1]], resolution):
+        height = (a, b) if baseline == "chord" else (0.5 * (a + b),) * 2
+        lines += ax.plot(t[[0, -1]], height, **_BASELINE)
+    for text, end in (("A", 0), ("B", -1)):
+        heights = _distinct(curves[:, [end]], resolution)
+        marks += [ax.annotate(text, (t[end], y), **_END) for (y,) in heights]
+    return tuple(lines), tuple(marks)
+
+
+def _distinct(rows: NDArray[np.float64], resolution: float) -> NDArray[np.float64]:
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    _, first = np.unique(np.round(rows / resolution), axis=0, return_index=True)
+    return rows[np.sort(first)]
+
+
+def _legend_text(dataset: xr.Dataset, metric: str, baseline: str) -> tuple[str, dict[str, str]]:
+    """Return the legend's title and, by alignment, its entries: the name, the barrier and its interval."""
+    names = [str(name) for name in dataset["alignment"].values]
+    scalar = "loss_barrier" if metric == "loss" else "error_barrier"
+    if scalar not in dataset:
+        return _label(dataset["alignment"]), {name: name for name in names}
+    title = f"{_label(dataset[scalar])} above the {_BASELINE_NAMES.get(baseline, baseline)}"
+    barriers = [f"{value:.3f}" for value in dataset[scalar].sel(baseline=baseline).values]
+    if f"{scalar}_ci" in dataset:
+        title += " [95% interval]"
+        intervals = dataset[f"{scalar}_ci"].sel(baseline=baseline).values
+        barriers = [f"{text} [{low:.3f}, {high:.3f}]" for text, (low, high) in zip(barriers, intervals, strict=True)]
+    labels = {name: _entry(name, barrier) for name, barrier in zip(names, barriers, strict=True)}
+    return textwrap.fill(title, _TITLE_WIDTH), labels
+
+
+def _entry(name: str, barrier: str) -> str:
+    """Keep within the column: a long name takes lines of its own."""
+    if len(name) + len(barrier) < _ENTRY_WIDTH:
+        return f"{name}  {barrier}"
+    return f"{textwrap.fill(name, _ENTRY_WIDTH)}\n{barrier}"
+
+
+def _label(variable: xr.DataArray) -> str:
+    name, units = variable.attrs["long_name"], variable.attrs["units"]
+    return name if units == "1" else f"{name} ({units})"
