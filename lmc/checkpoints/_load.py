@@ -1,0 +1,83 @@
+"""Finds the format of a file, by content first and extension second, and loads it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from lmc.checkpoints import _safetensors, _torch
+from lmc.checkpoints._checkpoint import Checkpoint, find_ties
+from lmc.checkpoints._foreign import name_foreign
+from lmc.checkpoints._format import Format, Sample, refuse, take_sample
+from lmc.checkpoints._unwrap import strip_prefixes, unwrap
+
+FORMATS: tuple[Format, ...] = (_safetensors.SAFETENSORS, _torch.ZIP, _torch.LEGACY)
+"""Every format that is read, in the order in which they are asked."""
+
+
+def load(path: str | os.PathLike[str], *, entry: str | None = None) -> Checkpoint:
+    """Load the weights of a file, whatever wrote it. No code of the file is run.
+
+    Parameters
+    ----------
+    path : path-like
+        A safetensors file, or one that ``torch.save`` wrote (zip or legacy), under any name.
+    entry : str, optional
+        The dotted name of the entry that holds the weights, where a file has several (``"ema"``).
+
+    Returns
+    -------
+    Checkpoint
+        The state dict on the CPU and what is known about it. Zip and safetensors files are mapped into memory, so a
+        tensor is read when it is first used; replace such a file (as `save` does) rather than writing into it.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is no checkpoint, is damaged, holds no weights or several sets of them, or would have to run code.
+        The message names the file, what it is, and what to do.
+
+    Examples
+    --------
+    >>> checkpoint = load("runs/3/last.ckpt")  # doctest: +SKIP
+    >>> checkpoint  # doctest: +SKIP
+    Checkpoint('last.ckpt': 8 tensors, 21,840 parameters, weights under 'state_dict')
+    """
+    sample = take_sample(Path(path))
+    kind = find_format(sample)
+    contents = kind.read(sample)
+    found = unwrap(contents.tree, sample.path, entry)
+    state, stripped = strip_prefixes(found.state)
+    metadata = {
+        "framework": kind.framework,
+        "format": kind.name,
+        "versions": contents.versions,
+        "unwrapped": found.entry,
+        "stripped": stripped,
+        "recorded": found.recorded,
+        "ties": find_ties(state),
+        **contents.metadata,
+    }
+    return Checkpoint(state, os.fspath(path), _digest(sample.path), metadata)
+
+
+def find_format(sample: Sample) -> Format:
+    """Return the format that knows the content; where nothing is known to look so, the extension's."""
+    for kind in FORMATS:
+        if kind.recognises(sample):
+            return kind
+    foreign = name_foreign(sample)
+    if foreign is not None:
+        raise foreign
+    for kind in FORMATS:
+        if sample.path.suffix.lower() in kind.extensions:
+            return kind
+    names = ", ".join(kind.name for kind in FORMATS)
+    advice = f"These formats are read: {names}. Save the weights: torch.save(model.state_dict(), 'weights.pt')"
+    raise refuse(sample.path, "is of no known format", advice)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
