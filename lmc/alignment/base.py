@@ -1,0 +1,31 @@
+"""The one thing every alignment method is: settings, and a way to align two state dicts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from lmc._types import StateDict
+from lmc.alignment.result import AlignmentResult
+from lmc.symmetry import PermutationSpec
+
+
+class AbstractAlignment(ABC):
+    """A method that aligns B to A; a subclass is final and holds settings only."""
+
+    citation: ClassVar[str] = ""
+    """BibTeX of the paper the method comes from."""
+
+    @abstractmethod
+    def align(self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None) -> AlignmentResult:
+        """Align B to A.
+
+        Parameters
+        ----------
+        a, b : mapping of str to Tensor
+            Checked to be of the spec's architecture and finite; never modified.
+        spec : PermutationSpec
+            What may be permuted.
+        data : object, optional
+            Examples, for methods that need them.
+        """

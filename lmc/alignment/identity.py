@@ -1,0 +1,20 @@
+"""No alignment: the control every other method is held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lmc._types import StateDict
+from lmc.alignment.base import AbstractAlignment
+from lmc.alignment.result import AlignmentResult
+from lmc.symmetry import PermutationSpec
+
+
+@dataclass(frozen=True)
+class Identity(AbstractAlignment):
+    """Leave B as it is."""
+
+    def align(self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None) -> AlignmentResult:
+        """Return the permutation that moves nothing."""
+        return AlignmentResult("none", spec, spec.identity(), message="B as it is")

@@ -1,0 +1,6 @@
+"""Permutation symmetries of any architecture: found in its exported graph, applied to weights, proved at run time."""
+
+from lmc.symmetry.find import find_symmetries as find_symmetries
+from lmc.symmetry.spec import Axis as Axis
+from lmc.symmetry.spec import PermutationGroup as PermutationGroup
+from lmc.symmetry.spec import PermutationSpec as PermutationSpec

@@ -1,0 +1,47 @@
+"""Normalisation: scale, shift and running statistics are permuted with the channels they belong to."""
+
+from __future__ import annotations
+
+from lmc.symmetry.axes import Term, reshape, unify
+from lmc.symmetry.walk import Op, Value
+
+
+def _tie(channels: Term, *vectors: Value | None) -> None:
+    for vector in vectors:
+        if vector is not None:
+            unify(vector.axes[0], channels)
+
+
+def batch_norm(op: Op) -> Value:
+    """Batch or instance norm: weight, bias, running mean and running variance."""
+    x = op.get(0)
+    _tie(x.axes[1], *(op.get(position) for position in range(1, 5)))
+    return x
+
+
+def layer_norm(op: Op) -> Value:
+    """Layer or RMS norm: the trailing dimensions are reduced, so permuting them all alike changes nothing."""
+    x, shape = op.get(0), op.get(1)
+    for vector in (op.get(2), op.get(3)):
+        if isinstance(vector, Value):
+            for axis, own in zip(x.axes[-len(shape) :], vector.axes, strict=True):
+                unify(axis, own)
+    return x
+
+
+def group_norm(op: Op) -> Value:
+    """Group norm: statistics are shared inside a group, so groups move whole and channels move inside them."""
+    x, groups = op.get(0), op.get(1)
+    channels = x.axes[1]
+    reshape([channels], [groups, channels.size // groups])
+    _tie(channels, op.get(2), op.get(3))
+    return x
+
+
+RULES = {
+    "aten.batch_norm": batch_norm,
+    "aten.instance_norm": batch_norm,
+    "aten.layer_norm": layer_norm,
+    "aten.rms_norm": layer_norm,
+    "aten.group_norm": group_norm,
+}

@@ -1,0 +1,212 @@
+"""The walk over an exported graph: every tensor gets axes, every op's rule says which of them are one."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import fx
+
+from lmc.symmetry.axes import Leaf, Term, freeze, unify
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor in the graph.
+
+    Parameters
+    ----------
+    axes : tuple of Term
+        One per dimension.
+    uniform : bool
+        The same number everywhere (``torch.zeros``): any permutation leaves it alone, so it ties nothing together.
+    each : tuple of Term
+        The last axis for every index of the first dimension, where these differ (states of several layers in one
+        tensor); an op that does not pick one of them makes them one.
+    """
+
+    axes: tuple[Term, ...]
+    uniform: bool = False
+    each: tuple[Term, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions."""
+        return tuple(axis.size for axis in self.axes)
+
+
+Rule: TypeAlias = Callable[["Op"], Any]
+"""What an op does to axes: reads ``op``'s arguments, unifies or freezes, returns the output value (or a list)."""
+
+
+@dataclass(frozen=True)
+class Op:
+    """One call in the graph as a rule sees it: values for tensors, plain Python for the rest."""
+
+    name: str
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    shape: Any
+    """Shape of the output, or a list of shapes where the op returns several tensors."""
+    schema: tuple[str, ...] = ()
+    """Names of the arguments, in order."""
+
+    def get(self, position: int, default: Any = None) -> Any:
+        """Return an argument by position, whether it was passed by position or by name."""
+        if position < len(self.args):
+            return self.args[position]
+        name = self.schema[position] if position < len(self.schema) else ""
+        return self.kwargs.get(name, default)
+
+    @property
+    def values(self) -> list[Value]:
+        """Every tensor argument, lists opened."""
+        return list(_values([*self.args, *self.kwargs.values()]))
+
+    def freeze(self, *axes: Term, why: str = "") -> None:
+        """Freeze axes, naming this op (and what it does with them) as the reason."""
+        for axis in axes:
+            freeze(axis, f"{self.name}: {why}" if why else self.name)
+
+    def frozen(self, size: int, why: str = "") -> Leaf:
+        """Return a new axis that nothing may permute."""
+        return Leaf(size, f"{self.name}: {why}" if why else self.name)
+
+
+def _values(things: Any) -> Any:
+    for thing in things:
+        if isinstance(thing, Value):
+            yield thing
+        elif isinstance(thing, (list, tuple)):
+            yield from _values(thing)
+
+
+def unknown(op: Op) -> Any:
+    """Freeze everything an op touches that no rule is known for."""
+    for value in op.values:
+        op.freeze(*value.axes, why="no rule for this op")
+    return fill(op.shape, lambda size: op.frozen(size, "no rule for this op"))
+
+
+def fill(shape: Any, axis: Callable[[int], Term], *, uniform: bool = False) -> Any:
+    """Return new values of the given shape (or list of shapes), each axis made by ``axis(size)``."""
+    if shape is None:
+        return None
+    if isinstance(shape, list):
+        return [fill(one, axis, uniform=uniform) for one in shape]
+    return Value(tuple(axis(size) for size in shape), uniform=uniform)
+
+
+def walk(graph_module: fx.GraphModule, inputs: Sequence[Any], rules: Mapping[str, Rule]) -> Any:
+    """Follow the graph once.
+
+    Parameters
+    ----------
+    graph_module : torch.fx.GraphModule
+        Exported, undecomposed.
+    inputs : sequence
+        One value per placeholder.
+    rules : mapping
+        Op name (``aten.linear``) to rule; ops that are missing freeze what they touch.
+
+    Returns
+    -------
+    object
+        What the graph returns, values in place of tensors.
+    """
+    env: dict[fx.Node, Any] = {}
+    feed = iter(inputs)
+    for node in graph_module.graph.nodes:
+        if node.op == "placeholder":
+            env[node] = next(feed)
+        elif node.op == "get_attr":
+            env[node] = _attribute(graph_module, str(node.target))
+        elif node.op == "call_function":
+            env[node] = _call(node, fx.map_arg(node.args, env.get), fx.map_arg(node.kwargs, env.get), rules)
+            _forget_constants(node, env)
+        elif node.op == "output":
+            return fx.map_arg(node.args[0], env.get)
+    raise ValueError("the graph has no output")
+
+
+def _attribute(graph_module: fx.GraphModule, path: str) -> Any:
+    thing = operator.attrgetter(path)(graph_module)
+    return constant(thing) if isinstance(thing, torch.Tensor) else thing
+
+
+def _call(node: fx.Node, args: Any, kwargs: Any, rules: Mapping[str, Rule]) -> Any:
+    if node.target is operator.getitem:
+        return args[0][args[1]]
+    graphs = [arg for arg in args if isinstance(arg, fx.GraphModule)]
+    if graphs:
+        return _higher_order(node, graphs, args, rules)
+    name = op_name(node.target)
+    schema = getattr(node.target, "_schema", None)
+    op = Op(name, args, kwargs, _shape(node.meta.get("val")), tuple(a.name for a in schema.arguments) if schema else ())
+    if name != "aten.select":
+        for value in op.values:
+            for axis in value.each:
+                unify(value.axes[-1], axis)
+    rule = rules.get(name) or rules.get(name.removesuffix("_")) or unknown
+    return rule(op)
+
+
+def _higher_order(node: fx.Node, graphs: Sequence[fx.GraphModule], args: Any, rules: Mapping[str, Rule]) -> Any:
+    """Walk a subgraph (``wrap_with_set_grad_enabled``) as if it stood in the graph itself."""
+    if len(graphs) == 1 and "wrap_with" in str(node.target):
+        inner = graphs[0]
+        return walk(inner, args[args.index(inner) + 1 :], rules)
+    op = Op(str(node.target), [a for a in args if not isinstance(a, fx.GraphModule)], {}, _shape(node.meta.get("val")))
+    return unknown(op)
+
+
+def op_name(target: Any) -> str:
+    """Return an op's name without its overload: ``aten.add`` for ``aten.add.Tensor``."""
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target.overloadpacket)
+    return str(target)
+
+
+def _shape(val: Any) -> Any:
+    if isinstance(val, torch.Tensor):
+        return tuple(int(size) for size in val.shape)
+    if isinstance(val, (list, tuple)):
+        return [_shape(one) for one in val]
+    return None
+
+
+def _forget_constants(node: fx.Node, env: dict[fx.Node, Any]) -> None:
+    """A constant that an in-place op wrote to is a constant no more."""
+    name = op_name(node.target)
+    if not name.endswith("_") or not node.args or not isinstance(node.args[0], fx.Node):
+        return
+    written = node.args[0]
+    value = env.get(written)
+    if isinstance(value, Value) and value.uniform:
+        env[written] = env[node] if isinstance(env[node], Value) else replace(value, uniform=False)
+
+
+def constant(tensor: torch.Tensor, reason: str = "a constant that varies along this axis") -> Value:
+    """Return the value of a tensor that no state dict holds: free where it is the same all along, else frozen."""
+    if tensor.numel() == 0 or tensor.device.type == "meta" or isinstance(tensor, torch._subclasses.FakeTensor):
+        return Value(tuple(Leaf(size, reason) for size in tensor.shape))
+    if bool((tensor == tensor.flatten()[0]).all()):
+        return Value(tuple(Leaf(size) for size in tensor.shape), uniform=True)
+    same = [bool((tensor == tensor.narrow(dim, 0, 1)).all()) for dim in range(tensor.dim())]
+    return Value(tuple(Leaf(n) if s else Leaf(n, reason) for n, s in zip(tensor.shape, same, strict=True)))
+
+
+def broadcast(op: Op, values: Sequence[Value], shape: Sequence[int]) -> Value:
+    """Unify tensors of an elementwise op dimension by dimension, from the right."""
+    axes: list[Term] = [Leaf(size) for size in shape]
+    for value in values:
+        if value.uniform:
+            continue
+        offset = len(shape) - len(value.axes)
+        for dim, axis in enumerate(value.axes):
+            if axis.size == shape[offset + dim] and axis.size != 1:
+                unify(axes[offset + dim], axis)
+    return Value(tuple(axes), uniform=bool(values) and all(value.uniform for value in values))
