@@ -1,0 +1,13 @@
+"""Examples to evaluate and train on: named sets, files, and whatever iterates over batches of the user's own.
+
+Inputs stay as they were decoded; how they are normalised is data about the set, applied by whoever evaluates.
+"""
+
+from __future__ import annotations
+
+from lmc.datasets._as_data import as_data
+from lmc.datasets._data import AbstractData, Data, StreamedData
+from lmc.datasets._normalization import PRESETS, Normalization
+from lmc.datasets._open import DATASETS, open_data
+
+__all__ = ["DATASETS", "PRESETS", "AbstractData", "Data", "Normalization", "StreamedData", "as_data", "open_data"]
