@@ -57,9 +57,7 @@ def _read(sample: Sample) -> Contents:
     header = _read_header(sample)
     strings = header.pop("__metadata__", {})
     tensors = _read_tensors(sample.path, list(header))
-    ties = _parse(strings.get(TIES))
-    if isinstance(ties, list) and all(isinstance(names, list) for names in ties):
-        tensors = share_ties(tensors, ties)
+    tensors = share_ties(tensors, _ties(strings.get(TIES)))
     metadata: dict[str, Any] = {"header": strings}
     lmc = _parse(strings.get(LMC))
     if isinstance(lmc, dict):
@@ -79,9 +77,8 @@ def _read_header(sample: Sample) -> dict[str, Any]:
     try:
         header = json.loads(text, object_pairs_hook=_unique)
         strings = header.get("__metadata__", {})
-        if all(isinstance(entry, dict) for entry in header.values()) and all(
-            isinstance(text, str) for text in strings.values()
-        ):
+        objects = all(isinstance(entry, dict) for entry in header.values())
+        if objects and all(isinstance(value, str) for value in strings.values()):
             return header
         reason = "an entry is of the wrong type"
     except (ValueError, AttributeError, RecursionError) as error:
@@ -104,6 +101,13 @@ def _read_tensors(path: Path, names: list[str]) -> dict[str, Tensor]:
             return {name: stream.get_tensor(name) for name in names}
     except Exception as error:  # the library raises its own error, torch's and Python's
         raise refuse(path, f"is a damaged safetensors file ({printable(error, 160)})", _AGAIN) from error
+
+
+def _ties(text: str | None) -> list[list[str]]:
+    """Return the recorded groups of names; what is no list of names is passed over."""
+    groups = _parse(text)
+    lists = [names for names in groups if isinstance(names, list)] if isinstance(groups, list) else []
+    return [[name for name in names if isinstance(name, str)] for names in lists]
 
 
 def _parse(text: str | None) -> Any:

@@ -33,12 +33,12 @@ def _is_legacy(sample: Sample) -> bool:
 def _read_zip(sample: Sample) -> Contents:
     _check_members(sample)
     tree = _unpickle(sample.path, mmap=True)
-    return Contents(tree, {**_recorded_version(sample), **_lightning(tree)})
+    return Contents(tree, _versions(tree))
 
 
 def _read_legacy(sample: Sample) -> Contents:
     tree = _unpickle(sample.path, mmap=False)
-    return Contents(tree, _lightning(tree))
+    return Contents(tree, _versions(tree))
 
 
 def _check_members(sample: Sample) -> None:
@@ -76,16 +76,8 @@ def _refuse_pickle(path: Path, message: str) -> CheckpointError:
     return refuse(path, what, advice)
 
 
-def _recorded_version(sample: Sample) -> dict[str, str]:
-    """Return the version of the archive format, the only one that torch records."""
-    info = sample.member("/version")
-    if info is None or info.file_size > 16:
-        return {}
-    with zipfile.ZipFile(sample.path) as archive:
-        return {"torch archive": printable(archive.read(info).decode(errors="replace"))}
-
-
-def _lightning(tree: Any) -> dict[str, str]:
+def _versions(tree: Any) -> dict[str, str]:
+    """Return the versions that a file records; torch itself leaves none."""
     version = tree.get(_LIGHTNING) if isinstance(tree, dict) else None
     return {"lightning": printable(version)} if version else {}
 

@@ -46,11 +46,11 @@ def unwrap(tree: Any, path: Path, entry: str | None = None) -> Unwrapped:
     if not candidates:
         raise _nothing(tree, path)
     if entry is not None and entry not in candidates:
-        names = ", ".join(map(repr, filter(None, candidates))) or "none, its weights are not wrapped"
+        names = printable(", ".join(map(repr, filter(None, candidates))), 400) or "none, its weights are not wrapped"
         raise refuse(path, f"has no weights under {entry!r}", f"Entries: {names}.{did_you_mean(entry, candidates)}")
     if entry is None and len(candidates) > 1:
         names = printable(", ".join(f"{name!r} ({len(found)} tensors)" for name, found in candidates.items()), 400)
-        advice = f"Choose one (entry={next(iter(candidates))!r}), or save it in a file of its own."
+        advice = f"Choose one (entry={printable(next(iter(candidates)))!r}), or save it in a file of its own."
         raise refuse(path, f"holds {len(candidates)} state dicts: {names}", advice)
     name = next(iter(candidates)) if entry is None else entry
     state = {key: value.detach() for key, value in candidates[name].items() if isinstance(value, Tensor)}

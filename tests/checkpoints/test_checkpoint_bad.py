@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import pickle
+import random
 import re
 import struct
 import tempfile
@@ -111,6 +112,29 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, kind):
         cut = tmp_path / "cut.safetensors"
         cut.write_bytes(data[: len(data) * tenths // 10])
         refusal(cut)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_altered_bytes_never_end_in_another_error(tmp_path, kind):
+    whole, altered = tmp_path / "whole.safetensors", tmp_path / f"altered.{kind}"
+    if kind == "safetensors":
+        save(STATE, whole, {"lmc": {"model": "mlp"}})
+    else:
+        torch.save({"net": STATE, "epoch": 3}, whole, **(OLD if kind == "legacy" else {}))
+    data = whole.read_bytes()
+    draw = random.Random(0)
+    outcomes = collections.Counter()
+    for _ in range(300):
+        changed = bytearray(data)
+        for _ in range(draw.choice([1, 1, 2, 5, 20])):
+            changed[draw.randrange(len(data))] = draw.randrange(256)
+        altered.write_bytes(changed)
+        try:
+            outcomes[len(load(altered).state)] += 1
+        except CheckpointError as error:
+            assert len(str(error).splitlines()) <= 6
+            outcomes["refused"] += 1
+    assert outcomes["refused"] > 20, "otherwise nothing was altered that matters"
 
 
 def write_safetensors(path: Path, header: bytes, length: int | None = None, data: bytes = b"") -> Path:

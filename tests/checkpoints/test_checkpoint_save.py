@@ -64,6 +64,13 @@ def test_a_tie_that_another_tool_has_broken_is_not_restored(tmp_path):
     assert checkpoint.state["b"].sum() == 0
 
 
+@pytest.mark.parametrize("text", ["{", "3", '["a"]', '[[["a"], 1, "a"]]', '[["a", "gone"]]'])
+def test_a_record_of_ties_that_makes_no_sense_is_passed_over(tmp_path, text):
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.ones(2)}, path, metadata={"lmc_ties": text})
+    assert load(path).metadata["ties"] == []
+
+
 def test_a_stale_record_of_ties_is_not_passed_on(tmp_path):
     first = load(save(Tied().state_dict(), tmp_path / "a.safetensors"))
     untied = {name: tensor.clone() for name, tensor in first.state.items()}
