@@ -1,1 +1,80 @@
-"""placeholder"""
+"""Linear mode connectivity: do networks share a basin once the symmetries of their architecture are removed.
+
+The names below are the public ones. They are loaded when they are first used, so that ``import lmc`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmc._errors import LmcError as LmcError
+    from lmc._errors import SymmetryError as SymmetryError
+    from lmc.alignment import AlignmentResult as AlignmentResult
+    from lmc.alignment import Identity as Identity
+    from lmc.alignment import RandomPermutation as RandomPermutation
+    from lmc.alignment import WeightMatching as WeightMatching
+    from lmc.alignment import align as align
+    from lmc.architectures import resolve as resolve
+    from lmc.barriers import measure_barrier as measure_barrier
+    from lmc.checkpoints import Checkpoint as Checkpoint
+    from lmc.checkpoints import load as load
+    from lmc.checkpoints import save as save
+    from lmc.datasets import Normalization as Normalization
+    from lmc.datasets import as_data as as_data
+    from lmc.datasets import open_data as open_data
+    from lmc.interpolation import LinearPath as LinearPath
+    from lmc.interpolation import reset_batchnorm as reset_batchnorm
+    from lmc.pipeline import barrier as barrier
+    from lmc.plotting import plot_barrier as plot_barrier
+    from lmc.symmetry import PermutationSpec as PermutationSpec
+    from lmc.symmetry import find_symmetries as find_symmetries
+    from lmc.symmetry import load_permutation as load_permutation
+    from lmc.symmetry import save_permutation as save_permutation
+    from lmc.training import train as train
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AlignmentResult": "lmc.alignment",
+    "Checkpoint": "lmc.checkpoints",
+    "Identity": "lmc.alignment",
+    "LinearPath": "lmc.interpolation",
+    "LmcError": "lmc._errors",
+    "Normalization": "lmc.datasets",
+    "PermutationSpec": "lmc.symmetry",
+    "RandomPermutation": "lmc.alignment",
+    "SymmetryError": "lmc._errors",
+    "WeightMatching": "lmc.alignment",
+    "align": "lmc.alignment",
+    "as_data": "lmc.datasets",
+    "barrier": "lmc.pipeline",
+    "find_symmetries": "lmc.symmetry",
+    "load": "lmc.checkpoints",
+    "load_permutation": "lmc.symmetry",
+    "measure_barrier": "lmc.barriers",
+    "open_data": "lmc.datasets",
+    "plot_barrier": "lmc.plotting",
+    "reset_batchnorm": "lmc.interpolation",
+    "resolve": "lmc.architectures",
+    "save": "lmc.checkpoints",
+    "save_permutation": "lmc.symmetry",
+    "train": "lmc.training",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the room it lives in."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'lmc' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

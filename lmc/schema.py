@@ -54,6 +54,7 @@ BARRIER: Mapping[str, Variable] = {
     "loss_area": Variable(("alignment",), "area between the loss curve and its chord", "nats", required=False),
     "example_loss": Variable((*_PATH, "example"), "loss of each example", "nats"),
     "example_correct": Variable((*_PATH, "example"), "example classified correctly", "1", required=False),
+    "alignment_message": Variable(("alignment",), "how the alignment ended", "1", required=False),
     "objective": Variable(("alignment",), "objective of the alignment", "1", required=False),
     "seconds_align": Variable(("alignment",), "time spent aligning", "s", required=False),
     "seconds_evaluate": Variable(("alignment",), "time spent evaluating", "s", required=False),

@@ -192,7 +192,8 @@ class PermutationSpec:
         result = {}
         for name, tensor in state.items():
             known = self.aliases.get(name, name)
-            key = (id(tensor), known)
+            # state_dict() wraps tied tensors anew: they are known by their memory.
+            key = (tensor.data_ptr() or id(tensor), known)
             if key not in moved:
                 moved[key] = self._permuted(known, tensor, perms)
             result[name] = moved[key]

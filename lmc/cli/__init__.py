@@ -1,0 +1,57 @@
+"""The command line: one command a file, each parses, calls one public function and prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from lmc._errors import LmcError
+from lmc.cli.align import align
+from lmc.cli.apply import apply
+from lmc.cli.barrier import barrier
+from lmc.cli.inspect import inspect
+from lmc.cli.train import train
+
+_HELP = """
+Linear mode connectivity: do these networks lie in the same basin once the symmetries of their architecture are removed?
+
+For example:
+
+    lmc barrier a.pt b.pt --data mnist --align none --align weights
+    lmc barrier a.th b.pth --model nets.py:ResNet20 --data cifar10 -o out.nc --figure out.pdf
+    lmc align a.pt b.pt -o b-aligned.safetensors --save-permutation p.npz
+    lmc apply b-epoch3.pt p.npz -o b-epoch3-aligned.safetensors
+    lmc inspect a.pt
+    lmc train mlp --data digits --seed 3 -o m3.safetensors
+
+`lmc COMMAND --help` tells about each.
+"""
+
+_EPILOGUE = "Exit codes: 0 done, 2 wrong usage, 3 unusable input, 4 the symmetry check failed."
+
+
+def make_app() -> App:
+    """Return the application; the commands import what they need when they run."""
+    import lmc
+
+    app = App(name="lmc", help=_HELP, help_epilogue=_EPILOGUE, version=lmc.__version__, help_format="markdown")
+    for command in (barrier, align, apply, inspect, train):
+        app.command(command)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code."""
+    app = make_app()
+    try:
+        app(sys.argv[1:] if argv is None else list(argv), exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        sys.exit(2)
+    except LmcError as error:
+        print(f"lmc: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("lmc: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,75 @@
+"""``lmc align A B``: write B permuted so that it lies as close to A as the method gets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lmc.cli._common import Common, check_writable, describe_model
+
+
+def align(
+    a: Path,
+    b: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    align: str = "weights",
+    model: str | None = None,
+    save_permutation: Path | None = None,
+    common: Common = Common(),  # noqa: B008
+) -> None:
+    """Write B with its units permuted to match A; its function is the same.
+
+    The file keeps B's own names, types and ties, so that it loads wherever B does.
+
+    For example:
+
+        lmc align a.pt b.pt -o b-aligned.safetensors
+        lmc align a.pt b.pt -o b-aligned.safetensors --align "weights?restarts=16" --save-permutation p.npz
+
+    Parameters
+    ----------
+    a
+        Checkpoint that stays.
+    b
+        Checkpoint that is permuted.
+    output
+        Safetensors file to write.
+    align
+        Method, with its options: weights?restarts=8, random, none.
+    model
+        Network, as in lmc barrier.
+    save_permutation
+        File (.npz) for the permutation, which lmc apply takes.
+    """
+    from lmc import pipeline
+    from lmc.alignment import align as run
+    from lmc.checkpoints import save
+    from lmc.symmetry import save_permutation as write_permutation
+
+    common.start()
+    for path in (output, *([save_permutation] if save_permutation else [])):
+        check_writable(path)
+    method = pipeline.resolve_alignments(align, common.seed)[align]
+    pair = pipeline.load_pair(a, b, model=model, input_shape=common.shape)
+    common.note("A", describe_model(pair.a))
+    proof = pipeline.prove(pair.a.architecture.module, pair.a.architecture.example_inputs(seed=common.seed))
+    common.note("symmetry", f"{proof.spec!r}, verified: {proof.verification.message}")
+    result = run(pair.a.state, pair.b.state, proof.spec, method=method)
+    about = {"alignment": result.method, "reference": pair.a.checkpoint.digest, "source": pair.b.checkpoint.digest}
+    aligned = pair.b.checkpoint.as_written(result.apply(pair.b.state))
+    save(aligned, output, {"lmc": {**pair.b.checkpoint.metadata.get("lmc", {}), "aligned": about}})
+    written = [str(output)]
+    if save_permutation is not None:
+        written.append(str(write_permutation(save_permutation, proof.spec, result.permutation, about)))
+    moved = sum(int((perm != range(len(perm))).sum()) for perm in result.permutation.values())
+    if common.json:
+        summary = {"method": result.method, "objective": result.objective, "message": result.message}
+        print(json.dumps({**summary, "moved": moved, "units": proof.spec.units, "written": written}))
+    else:
+        print(f"{'aligned':<10}{moved:,} of {proof.spec.units:,} units moved, {result.message}")
+        print(f"wrote {' and '.join(written)}")

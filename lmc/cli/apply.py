@@ -1,0 +1,52 @@
+"""``lmc apply B P.npz``: a saved permutation on any checkpoint of the architecture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lmc.cli._common import Common, check_writable
+
+
+def apply(
+    checkpoint: Path,
+    permutation: Path,
+    /,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    common: Common = Common(),  # noqa: B008
+) -> None:
+    """Permute a checkpoint as `lmc align --save-permutation` recorded it.
+
+    Any checkpoint of the same architecture will do: earlier epochs of the same run, averaged weights, pruned copies.
+
+    For example:
+
+        lmc apply b-epoch3.pt p.npz -o b-epoch3-aligned.safetensors
+
+    Parameters
+    ----------
+    checkpoint
+        What is permuted.
+    permutation
+        File written by lmc align --save-permutation.
+    output
+        Safetensors file to write.
+    """
+    from lmc.checkpoints import load, save
+    from lmc.symmetry import load_permutation
+
+    common.start()
+    check_writable(output)
+    loaded = load(checkpoint)
+    spec, vectors, about = load_permutation(permutation)
+    state = spec.apply(loaded.state, vectors)
+    record = {**loaded.metadata.get("lmc", {}), "permuted": {**about, "of": loaded.digest}}
+    save(loaded.as_written(state), output, {"lmc": record})
+    if common.json:
+        print(json.dumps({"units": spec.units, "groups": len(spec.groups), "written": [str(output)]}))
+    else:
+        print(f"permuted {len(spec.groups)} groups, {spec.units:,} units; wrote {output}")

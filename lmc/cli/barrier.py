@@ -1,0 +1,255 @@
+"""``lmc barrier A B``: the main job."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from lmc._errors import UsageError
+from lmc.cli._common import Common, check_writable, describe_model, free_name
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from lmc.datasets import AbstractData, Normalization
+    from lmc.pipeline import Pair, Proof
+
+
+def barrier(
+    a: Path,
+    b: Path,
+    /,
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    data_b: str | None = None,
+    align: Annotated[list[str] | None, Parameter(negative="")] = None,
+    points: int = 25,
+    recalibrate: Annotated[bool, Parameter(negative="")] = False,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    figure: Path | None = None,
+    common: Common = Common(),  # noqa: B008
+) -> None:
+    """Measure the barrier between two checkpoints, before and after alignment.
+
+    Loss and accuracy are measured along the straight path from A to B, with 95% intervals. The loss barrier is the
+    largest rise above the chord between the ends. Everything goes into a labelled netCDF file and a figure.
+
+    For example:
+
+        lmc barrier a.pt b.pt --data mnist
+        lmc barrier a.pt b.pt --data "mnist?normalize=none" --align none --align "weights?restarts=4"
+        lmc barrier a.th b.pth --model resnet20 --data cifar10 --recalibrate -o out.nc --figure out.pdf
+
+    Parameters
+    ----------
+    a
+        Checkpoint of one network.
+    b
+        Checkpoint of the other.
+    model
+        Network: a name (mlp, lenet, cnn-bn, resnet20, rnn, lstm, vit, gpt), file.py:Class or package.module:factory,
+        with options as ?width=4&depth=3. Recognised from the checkpoint where it can be.
+    data
+        Dataset: digits, mnist, fashion-mnist, cifar10, cifar10-4k, text:FILE, FILE.npz, an import path.
+        Options: ?normalize=none&limit=1000. What the checkpoint was trained on by default, where it says so.
+    data_b
+        The same examples with the normalisation that B was trained with, where it differs from A's.
+    align
+        Alignment of B to A; give it once per row of the table: none, random, weights?restarts=8. Both none and weights
+        by default.
+    points
+        Positions along the path, ends included.
+    recalibrate
+        Reset BatchNorm statistics on training data at every position, the ends included.
+    output
+        NetCDF file to write; barrier.nc, or the next free number, by default.
+    figure
+        Figure to write (png, pdf, svg); beside the netCDF file by default.
+    """
+    from lmc import pipeline, plotting, schema
+
+    common.start()
+    output = output or free_name("barrier", ".nc")
+    figure = figure or output.with_suffix(".png")
+    plotting.figure_format(figure)
+    for path in (output, figure):
+        check_writable(path)
+    methods = pipeline.resolve_alignments(align or ["none", "weights"], common.seed)
+    pair, measured = _load(a, b, model, data, common)
+    normalizations = _normalizations(measured, data_b, common)
+    _introduce(pair, measured, normalizations, common)
+    proof = _prove(pair, methods, measured, common)
+    result = pipeline.barrier(
+        pair.a.architecture.module,
+        pair.a.state,
+        pair.b.state,
+        measured,
+        align=list(align or ["none", "weights"]),
+        proof=proof,
+        seed=common.seed,
+        points=points,
+        normalizations=normalizations,
+        recalibrate=_training_data(measured, common) if recalibrate else None,
+        device=common.device,
+        dtype=common.torch_dtype,
+        attrs={**pair.attrs(), "command": shlex.join(["lmc", *sys.argv[1:]])},
+        progress=common.progress,
+    )
+    schema.write(result, output)
+    plotting.save_figure(plotting.plot_barrier(result).figure, figure)
+    _hint(result, measured, common)
+    if common.json:
+        print(json.dumps(as_json(result, pair, measured, output, figure)))
+    else:
+        print()
+        print(table(result))
+        print(f"\nwrote {output} (xarray.open_dataset) and {figure}")
+
+
+def _load(a: Path, b: Path, model: str | None, data: str | None, common: Common) -> tuple[Pair, AbstractData]:
+    from lmc import checkpoints, pipeline
+
+    measured = pipeline.data_for(checkpoints.load(a), data, split=common.split, data_dir=common.data_dir)
+    shape = common.shape or measured.input_shape
+    return pipeline.load_pair(a, b, model=model, input_shape=shape, num_classes=measured.num_classes), measured
+
+
+def _normalizations(
+    measured: AbstractData, data_b: str | None, common: Common
+) -> tuple[Normalization | None, Normalization | None]:
+    from lmc.datasets import open_data
+
+    if data_b is None:
+        return measured.normalization, measured.normalization
+    other = open_data(data_b, common.split, common.data_dir)
+    if other.digest != measured.digest:
+        raise UsageError(
+            f"--data-b {data_b} holds other examples than --data {measured.reference}: only constants may differ."
+        )
+    return measured.normalization, other.normalization
+
+
+def _training_data(measured: AbstractData, common: Common) -> AbstractData:
+    from lmc.datasets import open_data
+
+    return open_data(measured.reference, "train", common.data_dir)
+
+
+def _introduce(pair: Pair, measured: AbstractData, normalizations: Any, common: Common) -> None:
+    """Say what was loaded and what was assumed, before the long work."""
+    near = round(pair.cosine, 2) + 0.0  # no negative zero
+    relation = "an independent run" if abs(near) < 0.5 else "close to A: the same run, or a child of it"
+    common.note("A", describe_model(pair.a))
+    common.note(
+        "B", f"{Path(pair.b.checkpoint.source).name}   the same architecture, {relation} (cosine {near:.2f})"
+    )
+    size = "" if measured.size is None else f", {measured.size:,} examples"
+    constants = [str(n) if n else "not normalised" for n in normalizations]
+    normalised = constants[0] if constants[0] == constants[1] else f"A {constants[0]}; B {constants[1]}"
+    common.note("data", "\n".join([f"{measured.name} {measured.split}{size}, {normalised}", *measured.notes]))
+
+
+def _prove(pair: Pair, methods: Any, measured: AbstractData, common: Common) -> Proof | None:
+    from lmc import pipeline
+    from lmc.alignment import Identity
+
+    if all(isinstance(method, Identity) for method in methods.values()):
+        return None
+    architecture = pair.a.architecture
+    proof = pipeline.prove(architecture.module, architecture.example_inputs(seed=common.seed))
+    spec = proof.spec
+    common.note("symmetry", f"{len(spec.groups)} groups, {spec.units:,} units, verified: {proof.verification.message}")
+    return proof
+
+
+def _hint(result: xr.Dataset, measured: AbstractData, common: Common) -> None:
+    """An end near chance most often means other normalisation, labels or activation than in training."""
+    if "accuracy" not in result or not measured.num_classes:
+        return
+    chance = 1 / measured.num_classes
+    for end, at in (("A", 0), ("B", -1)):
+        accuracy = float(result.accuracy[0, at])
+        if accuracy < chance + 0.25 * (1 - chance):
+            common.note(
+                "hint",
+                f"{end} is right on {100 * accuracy:.1f}% (chance is {100 * chance:.1f}%): was it trained on "
+                "these data, normalised like this, with this activation? Try ?normalize=none, --data-b or --model.",
+            )
+
+
+def table(result: xr.Dataset) -> str:
+    """Lay a result out for reading: a row per alignment, ends and midpoint, barriers with intervals."""
+    classified = "accuracy" in result
+    head = ["alignment", "loss A", "mid", "B", "loss barrier"]
+    head += ["accuracy A", "mid", "B", "error barrier"] if classified else []
+    rows = [[*head, "time", ""]]
+    for name in result.alignment.values:
+        one = result.sel(alignment=name)
+        cells = [str(name), *_ends(one.loss, 1, 2), _with_interval(one, "loss_barrier", 3, 2)]
+        cells += [*_ends(one.accuracy, 100, 2), _with_interval(one, "error_barrier", 3, 2)] if classified else []
+        seconds = (_number(one.seconds_evaluate) or 0.0) + (_number(one.get("seconds_align")) or 0.0)
+        rows.append([*cells, f"{seconds:.1f} s", str(one.alignment_message.item())])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    left = {0, len(widths) - 1}
+    lines = (
+        "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _ends(curve: xr.DataArray, scale: float, digits: int) -> list[str]:
+    return [f"{scale * float(curve.sel(t=t)):.{digits}f}" for t in (0.0, 0.5, 1.0)]
+
+
+def _with_interval(one: xr.Dataset, name: str, digits: int, bounds: int) -> str:
+    low, high = (float(v) for v in one[f"{name}_ci"].sel(baseline="chord"))
+    return f"{float(one[name].sel(baseline='chord')):.{digits}f} [{low:.{bounds}f}, {high:.{bounds}f}]"
+
+
+def as_json(result: xr.Dataset, pair: Pair, measured: AbstractData, output: Path, figure: Path) -> dict[str, Any]:
+    """Return a result as plain values; accuracies and errors in [0, 1], NaN as null."""
+    return {
+        "a": {"source": pair.a.checkpoint.source, "sha256": pair.a.checkpoint.digest},
+        "b": {"source": pair.b.checkpoint.source, "sha256": pair.b.checkpoint.digest},
+        "model": pair.a.architecture.reference,
+        "data": measured.reference,
+        "split": measured.split,
+        "t": result.t.values.tolist(),
+        "alignments": [_row(result.sel(alignment=name)) for name in result.alignment.values],
+        "output": str(output),
+        "figure": str(figure),
+    }
+
+
+def _row(one: xr.Dataset) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": str(one.alignment.item()), "loss": one.loss.values.tolist()}
+    middle = {"loss": float(one.loss.sel(t=0.5))}
+    if "accuracy" in one:
+        row["accuracy"] = one.accuracy.values.tolist()
+        middle["accuracy"] = float(one.accuracy.sel(t=0.5))
+    row["midpoint"] = middle
+    for name in ("loss_barrier", "error_barrier"):
+        if name in one:
+            row[name] = {
+                str(baseline): {
+                    "value": float(one[name].sel(baseline=baseline)),
+                    "ci": one[f"{name}_ci"].sel(baseline=baseline).values.tolist(),
+                }
+                for baseline in one.baseline.values
+            }
+    row["objective"] = _number(one.get("objective"))
+    seconds = {"align": _number(one.get("seconds_align")) or 0.0, "evaluate": _number(one.seconds_evaluate)}
+    return {**row, "message": str(one.alignment_message.item()), "seconds": seconds}
+
+
+def _number(value: Any) -> float | None:
+    number = math.nan if value is None else float(value)
+    return None if math.isnan(number) else number

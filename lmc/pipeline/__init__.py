@@ -1,0 +1,11 @@
+"""The main job as one call: two state dicts and data in, aligned, measured and labelled out."""
+
+from lmc.pipeline.compare import barrier as barrier
+from lmc.pipeline.compare import resolve_alignments as resolve_alignments
+from lmc.pipeline.pair import Model as Model
+from lmc.pipeline.pair import Pair as Pair
+from lmc.pipeline.pair import data_for as data_for
+from lmc.pipeline.pair import load_model as load_model
+from lmc.pipeline.pair import load_pair as load_pair
+from lmc.pipeline.prove import Proof as Proof
+from lmc.pipeline.prove import prove as prove

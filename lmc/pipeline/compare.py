@@ -1,0 +1,171 @@
+"""The main job in one call: align B to A in several ways, measure each path, return one dataset."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from lmc import schema
+from lmc._errors import UsageError
+from lmc._methods import ALIGNMENTS, load_method
+from lmc._types import StateDict
+from lmc.alignment import AbstractAlignment, AlignmentResult, Identity, align
+from lmc.architectures import fit_state
+from lmc.barriers import measure_barrier
+from lmc.datasets import AbstractData, as_data
+from lmc.interpolation import LinearPath
+from lmc.pipeline.prove import Proof, prove
+
+Align = str | AbstractAlignment | Sequence[str | AbstractAlignment]
+
+
+def barrier(
+    model: nn.Module,
+    state_a: StateDict,
+    state_b: StateDict,
+    data: Any,
+    *,
+    align: Align = ("none", "weights"),
+    align_data: Any = None,
+    example_inputs: Sequence[Any] | None = None,
+    proof: Proof | None = None,
+    seed: int = 0,
+    attrs: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> xr.Dataset:
+    """Measure the barrier between two networks, before and after alignment.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The architecture; its own weights do not matter, and it is left as it is.
+    state_a, state_b : mapping of str to Tensor
+        The two solutions; never modified.
+    data : (x, y), Dataset, DataLoader, iterable of batches, or AbstractData
+        Examples to measure on. What does not fit in memory is streamed, once per chunk of positions.
+    align : str, AbstractAlignment, or sequence of them
+        One row of the result each: ``"none"``, ``"weights?restarts=4"``, ``WeightMatching(restarts=4)``.
+    align_data : like ``data``, optional
+        Examples for alignments that need them; never the ones that are measured on.
+    example_inputs : sequence, optional
+        Inputs for finding and proving the symmetries; by default the first two examples.
+    proof : Proof, optional
+        Symmetries that were found and proved already, from :func:`lmc.pipeline.prove`.
+    seed : int
+        Seed of alignments that do not name one, and of the bootstrap.
+    attrs : mapping, optional
+        Provenance to store with the result.
+    **settings
+        As in :func:`lmc.measure_barrier`: ``points``, ``t``, ``loss``, ``recalibrate``, ``device`` and more.
+
+    Returns
+    -------
+    xarray.Dataset
+        Kind "barrier" of the schema: curves, barriers against the chord and the mean end, 95% intervals.
+
+    Raises
+    ------
+    MismatchError
+        If a state dict does not fit the network.
+    SymmetryError
+        If the symmetries cannot be proved; nothing is aligned then.
+    UsageError
+        For an unknown alignment, with the nearest known one.
+
+    Examples
+    --------
+    >>> import torch, lmc
+    >>> mlp = lambda: torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> x, y = torch.randn(64, 4), torch.randint(2, (64,))
+    >>> result = lmc.barrier(mlp(), mlp().state_dict(), mlp().state_dict(), (x, y), points=5)
+    >>> dict(result.loss.sizes)
+    {'alignment': 2, 't': 5}
+    """
+    methods = resolve_alignments(align, seed)
+    measured = as_data(data)
+    a, b = fit_state(state_a, model, "state_a"), fit_state(state_b, model, "state_b")
+    schema.check_attrs(schema.sanitize_attrs(attrs or {}))
+    if proof is None and any(not isinstance(method, Identity) for method in methods.values()):
+        proof = prove(model, example_inputs or _first_examples(measured))
+    results = align_all(methods, a, b, proof, align_data)
+    paths = {name: LinearPath(a, _aligned(b, results.get(name))) for name in methods}
+    dataset = measure_barrier(
+        model,
+        paths,
+        measured,
+        seed=seed,
+        objectives={name: result.objective for name, result in results.items()},
+        seconds_align={name: sum(result.seconds.values()) for name, result in results.items()},
+        attrs={**provenance(results, proof), **(attrs or {})},
+        **settings,
+    )
+    messages = [results[name].message if name in results else "B as it is" for name in methods]
+    variable = schema.BARRIER["alignment_message"]
+    labels = {"long_name": variable.long_name, "units": variable.units}
+    return dataset.assign(alignment_message=("alignment", np.array(messages, dtype=str), labels))
+
+
+def resolve_alignments(align: Align, seed: int = 0) -> dict[str, AbstractAlignment]:
+    """Turn what the user asked for into methods, each under the name its row gets.
+
+    Raises
+    ------
+    UsageError
+        For an unknown method or option, or one method asked for twice.
+    """
+    asked = [align] if isinstance(align, (str, AbstractAlignment)) else list(align)
+    methods: dict[str, AbstractAlignment] = {}
+    for one in asked:
+        name = one if isinstance(one, str) else repr(one)
+        if name in methods:
+            raise UsageError(f"Alignment {name!r} is asked for twice.")
+        methods[name] = load_method(one, ALIGNMENTS, "alignment", seed=seed) if isinstance(one, str) else one
+    if not methods:
+        raise UsageError("At least one alignment is needed; 'none' measures the plain path.")
+    return methods
+
+
+def align_all(
+    methods: Mapping[str, AbstractAlignment], a: StateDict, b: StateDict, proof: Proof | None, data: Any = None
+) -> dict[str, AlignmentResult]:
+    """Run every method that moves anything."""
+    if proof is None:
+        return {}
+    return {
+        name: align(a, b, proof.spec, method=method, data=data)
+        for name, method in methods.items()
+        if not isinstance(method, Identity)
+    }
+
+
+def provenance(results: Mapping[str, AlignmentResult], proof: Proof | None) -> dict[str, Any]:
+    """Return what was aligned, how, and how the symmetries were proved, as attributes."""
+    found: dict[str, Any] = {
+        "alignments": {name: result.method for name, result in results.items()},
+        "versions": {name: importlib.metadata.version(name) for name in ("lmc", "torch", "numpy", "scipy", "xarray")},
+        "threads": torch.get_num_threads(),
+    }
+    if proof is not None:
+        found |= {
+            "symmetry_groups": len(proof.spec.groups),
+            "symmetry_units": proof.spec.units,
+            "symmetry_error": proof.verification.error,
+            "symmetry_control": proof.verification.control,
+        }
+    return found
+
+
+def _aligned(b: StateDict, result: AlignmentResult | None) -> Mapping[str, Tensor]:
+    return b if result is None else result.apply(b)
+
+
+def _first_examples(data: AbstractData) -> tuple[Tensor, ...]:
+    """Return two examples, normalised, without reading more of the data than it takes."""
+    inputs, _ = next(iter(data.batches(2)))
+    return (inputs if data.normalization is None else data.normalization(inputs),)

@@ -1,0 +1,45 @@
+"""Symmetries found and proved, or a stop: nothing is aligned by a spec that was not verified."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from lmc._errors import SymmetryError
+from lmc.symmetry import PermutationSpec, Verification, find_symmetries, verify
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A permutation spec with the verdict that lets it be used."""
+
+    spec: PermutationSpec
+    verification: Verification
+
+
+def prove(module: nn.Module, example_inputs: Sequence[Any]) -> Proof:
+    """Find the symmetries of a network and verify them.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Left as it is.
+    example_inputs : sequence
+        Positional inputs of ``forward``.
+
+    Raises
+    ------
+    SymmetryError
+        If the network cannot be traced, or a group changes its function; the guilty groups are named.
+    """
+    spec = find_symmetries(module, example_inputs)
+    verification = verify(spec, module, example_inputs)
+    if not verification.ok:
+        raise SymmetryError(
+            f"The symmetries found in {type(module).__name__} could not be proved: {verification.message}. "
+            "Nothing was aligned. --align none still measures the plain path."
+        )
+    return Proof(spec, verification)
