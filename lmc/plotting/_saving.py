@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from lmc._errors import UsageError, did_you_mean
-from lmc.schema import replacing
+from lmc._files import replacing
 
 # What would make two equal figures differ: the time of writing.
 _METADATA = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}

@@ -215,10 +215,11 @@ def _legend_text(dataset: xr.Dataset, metric: str, baseline: str) -> tuple[str, 
         return _label(dataset["alignment"]), {name: name for name in names}
     title = f"{_label(dataset[scalar])} above the {_BASELINE_NAMES.get(baseline, baseline)}"
     barriers = [f"{value:.3f}" for value in dataset[scalar].sel(baseline=baseline).values]
-    if f"{scalar}_ci" in dataset:
-        title += " [95% interval]"
-        intervals = dataset[f"{scalar}_ci"].sel(baseline=baseline).values
-        barriers = [f"{text} [{low:.3f}, {high:.3f}]" for text, (low, high) in zip(barriers, intervals, strict=True)]
+    interval = dataset.get(f"{scalar}_ci")
+    if interval is not None:
+        title += f" [{interval.attrs['long_name'].partition(' of ')[0]}]"
+        bounds = interval.sel(baseline=baseline).values
+        barriers = [f"{text} [{low:.3f}, {high:.3f}]" for text, (low, high) in zip(barriers, bounds, strict=True)]
     labels = {name: _entry(name, barrier) for name, barrier in zip(names, barriers, strict=True)}
     return textwrap.fill(title, _TITLE_WIDTH), labels
 

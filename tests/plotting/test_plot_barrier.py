@@ -108,6 +108,11 @@ def test_labels_come_from_the_attributes(barrier: xr.Dataset):
     assert [panel.axes.get_xlabel() for panel in panels.values()] == ["", "where"], "one label for the shared axis"
 
 
+def test_another_coverage_shows_in_the_legend(barrier: xr.Dataset):
+    barrier["loss_barrier_ci"].attrs["long_name"] = "80% interval of the loss barrier"
+    assert "[80% interval]" in plot_barrier(barrier).panels["loss"].legend.get_title().get_text()
+
+
 def test_positions_out_of_order_are_drawn_in_order(barrier: xr.Dataset):
     shuffled = barrier.isel(t=np.random.default_rng(0).permutation(barrier.sizes["t"]))
     line = plot_barrier(shuffled).panels["loss"].lines["none"]
