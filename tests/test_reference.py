@@ -105,7 +105,9 @@ TABLE = {"counter": "collections:Counter", "fraction": "fractions:Fraction"}
 
 def test_a_method_is_imported_only_by_its_name():
     assert load_method("counter?a=2", TABLE, "thing") == {"a": 2}
-    with pytest.raises(UsageError, match=r"Unknown thing 'cuonter'\. Did you mean 'counter'\? Known: counter, fraction"):
+    with pytest.raises(
+        UsageError, match=r"Unknown thing 'cuonter'\. Did you mean 'counter'\? Known: counter, fraction"
+    ):
         load_method("cuonter", TABLE, "thing")
 
 
