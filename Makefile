@@ -1,0 +1,57 @@
+# `make` lists the targets. Everything is installed into .venv, made from nothing; a second call installs nothing.
+#   PYTHON=python3.12        another interpreter to make .venv with (3.11 or newer)
+#   PIP_ARGS="..."           arguments added to every pip install
+#   TORCH_ARGS="..."         arguments added to the install of torch alone, such as an index of CPU builds
+#   ARGS="..."               arguments of pytest, for test and bench
+PYTHON ?= python3
+PIP_ARGS ?=
+TORCH_ARGS ?=
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
+
+demo: $(STAMPS)/lmc ## measure a barrier between two embedded networks: a table, out/demo.nc and out/demo.png
+	$(BIN)/lmc barrier data/checkpoints/digits-mlp-0.safetensors data/checkpoints/digits-mlp-1.safetensors \
+		--data digits --align none --align weights --output out/demo.nc --figure out/demo.png
+
+test: $(STAMPS)/group-test ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMPS)/group-lint ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(STAMPS)/group-test $(STAMPS)/group-bench ## time what has to be fast
+	$(BIN)/python -m pytest --override-ini addopts="--strict-markers -s" tests/benchmarks $(ARGS)
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) out build dist .pytest_cache .ruff_cache .hypothesis .benchmarks
+	find lmc tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMPS)/pip: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "lmc needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) --upgrade pip
+	@mkdir -p $(STAMPS) && touch $@
+
+# torch first and by itself, so that TORCH_ARGS names the build; the rest then finds it there.
+$(STAMPS)/lmc: $(STAMPS)/pip pyproject.toml
+	$(PIP_INSTALL) $(TORCH_ARGS) torch
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(STAMPS)/group-%: $(STAMPS)/lmc
+	$(PIP_INSTALL) --group $*
+	@touch $@
