@@ -1,0 +1,8 @@
+"""A small, reproducible trainer: what the demo, fine-tuning and the studies need, and no more."""
+
+from __future__ import annotations
+
+from lmc.training._metadata import train_checkpoint
+from lmc.training._train import OPTIMIZERS, SCHEDULES, TrainingResult, train
+
+__all__ = ["OPTIMIZERS", "SCHEDULES", "TrainingResult", "train", "train_checkpoint"]
