@@ -1,0 +1,272 @@
+"""The measurement: paths and data in, a labelled dataset out. State dicts arrive aligned; nothing is aligned here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from lmc import schema
+from lmc._errors import UsageError, unknown
+from lmc.barriers.grid import check_grid, make_grid
+from lmc.barriers.intervals import barrier_interval, bootstrap_means, percentile_interval
+from lmc.barriers.scalars import BARRIERS, area_above_chord
+from lmc.datasets import AbstractData
+from lmc.evaluation import Normalizations, PathEvaluation, evaluate_path
+from lmc.evaluation.evaluate import Progress
+from lmc.evaluation.losses import Loss, loss_name
+from lmc.interpolation import AbstractPath, RecalibratedPath, batchnorm_layers
+
+_NATS = ("cross_entropy", "token_cross_entropy")
+
+
+def measure_barrier(
+    module: nn.Module,
+    paths: AbstractPath | Mapping[str, AbstractPath],
+    data: AbstractData,
+    *,
+    points: int = 25,
+    t: ArrayLike | None = None,
+    loss: Loss | None = None,
+    normalizations: Normalizations | None = None,
+    recalibrate: AbstractData | None = None,
+    confidence: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+    objectives: Mapping[str, float] | None = None,
+    seconds_align: Mapping[str, float] | None = None,
+    batch_size: int | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    attrs: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Measure loss and error along paths between two solutions, and their barriers.
+
+    Every example is evaluated at every position of every path, and weighs the same. Barriers are taken against the
+    chord of the ends and against their mean; intervals come from resampled examples, the same resamples at every
+    position, for loss and error, and for every path, so that paths can be compared.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network; copied, never changed, evaluated in eval mode.
+    paths : AbstractPath, or mapping of names to them
+        One for each alignment; a single path is named "path".
+    data : AbstractData
+        The examples.
+    points : int
+        Number of equally spaced positions; 1/2 is added where it is not one of them.
+    t : array, in [0, 1], optional
+        Positions of your own in place of ``points``; both ends must be there, 1/2 is added.
+    loss : callable, optional
+        ``loss(outputs, targets)`` to one value for each example; by default the data's task decides.
+    normalizations : pair of Normalization or None, optional
+        Constants of A and of B; scale and shift of the raw input are interpolated along t.
+    recalibrate : AbstractData, optional
+        Training data on which BatchNorm statistics are reset at every position, the ends included. Without BatchNorm
+        it changes nothing, and the attribute ``batchnorm`` says so.
+    confidence : float, in (0, 1)
+        Nominal coverage of the intervals.
+    resamples, seed : int
+        Of the bootstrap over examples.
+    objectives, seconds_align : mapping of path names to floats, optional
+        What the alignment reached and took.
+    batch_size, device, dtype
+        As in :func:`lmc.evaluation.evaluate_path`.
+    attrs : mapping, optional
+        Provenance to store; checked before anything is computed.
+    progress : callable, optional
+        Such as ``tqdm.tqdm``.
+
+    Returns
+    -------
+    xarray.Dataset
+        Kind "barrier" of the schema.
+
+    Raises
+    ------
+    GridError
+        If the positions do not define a barrier.
+    UsageError
+        If an option makes no sense.
+    SchemaError
+        If an attribute cannot be stored.
+    MismatchError, DatasetError, InputError
+        As in :func:`lmc.evaluation.evaluate_path`.
+    """
+    named = {"path": paths} if isinstance(paths, AbstractPath) else dict(paths)
+    grid = make_grid(points) if t is None else check_grid(t)
+    _check_options(named, confidence, resamples, objectives, seconds_align)
+    pair = normalizations or (data.normalization, data.normalization)
+    if recalibrate is not None and batchnorm_layers(module):
+        places = {"normalizations": normalizations, "device": device, "dtype": dtype}
+        named = {name: RecalibratedPath(path, module, recalibrate, **places) for name, path in named.items()}
+    stored = {
+        **(attrs or {}),
+        "grid": f"{points} points, equally spaced" if t is None else "given",
+        "interpolation": _one_or_all({name: path.description for name, path in named.items()}),
+        "batchnorm": _batchnorm(module, recalibrate),
+        **_describe_bootstrap(confidence, resamples, seed),
+        **_describe_data(data, pair),
+        "loss_function": loss_name(loss, data.task),
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": str(device),
+    }
+    schema.check_attrs(schema.sanitize_attrs(stored))
+    options = {"loss": loss, "batch_size": batch_size, "device": device, "dtype": dtype, "progress": progress}
+    evaluations = [evaluate_path(module, path, grid, data, normalizations=pair, **options) for path in named.values()]
+    curves = _Curves.stack(evaluations, grid)
+    dataset = xr.Dataset(
+        {**curves.variables(resamples, seed, confidence), **_timings(named, evaluations, objectives, seconds_align)},
+        coords={
+            "alignment": list(named),
+            "t": grid,
+            "example": np.arange(curves.loss.shape[-1]),
+            "baseline": list(schema.BASELINES),
+            "bound": list(schema.BOUNDS),
+            "split": data.split,
+        },
+    )
+    _label(dataset, confidence, loss_name(loss, data.task))
+    return schema.annotate(dataset, "barrier", {**stored, "data_digest": data.digest})
+
+
+@dataclass(frozen=True)
+class _Curves:
+    """Values of every example, shape (alignment, t, example)."""
+
+    t: NDArray[np.float64]
+    loss: NDArray[np.float32]
+    correct: NDArray[Any] | None
+
+    @classmethod
+    def stack(cls, evaluations: list[PathEvaluation], t: NDArray[np.float64]) -> _Curves:
+        correct = [e.example_correct for e in evaluations if e.example_correct is not None]
+        return cls(t, np.stack([e.example_loss for e in evaluations]), np.stack(correct) if correct else None)
+
+    def variables(self, resamples: int, seed: int, confidence: float) -> dict[str, Any]:
+        """Return means, barriers and intervals, all from the same resamples."""
+        kinds = [self.loss] if self.correct is None else [self.loss, self.correct]
+        columns = np.concatenate([values.reshape(-1, values.shape[-1]) for values in kinds]).T
+        drawn = bootstrap_means(columns, resamples=resamples, seed=seed)
+        drawn = drawn.reshape(resamples, len(kinds), *self.loss.shape[:-1])
+        loss = self.loss.mean(axis=-1, dtype=np.float64)
+        found = {
+            "example_loss": (("alignment", "t", "example"), self.loss),
+            **_mean("loss", loss, drawn[:, 0], confidence),
+            **_barriers("loss_barrier", loss, drawn[:, 0], self.t, confidence, np.inf),
+            "loss_area": ("alignment", area_above_chord(loss, self.t)),
+        }
+        if self.correct is None:
+            return found
+        accuracy = self.correct.mean(axis=-1, dtype=np.float64)
+        return found | {
+            "example_correct": (("alignment", "t", "example"), self.correct),
+            **_mean("accuracy", accuracy, drawn[:, 1], confidence),
+            **_barriers("error_barrier", 1 - accuracy, 1 - drawn[:, 1], self.t, confidence, 1.0),
+        }
+
+
+def _mean(
+    name: str, curve: NDArray[np.float64], drawn: NDArray[np.float64], confidence: float
+) -> dict[str, tuple[tuple[str, ...], NDArray[np.float64]]]:
+    dims = ("alignment", "t")
+    return {name: (dims, curve), f"{name}_ci": ((*dims, "bound"), percentile_interval(drawn, confidence))}
+
+
+def _barriers(
+    name: str,
+    curve: NDArray[np.float64],
+    drawn: NDArray[np.float64],
+    t: NDArray[np.float64],
+    confidence: float,
+    upper: float,
+) -> dict[str, tuple[tuple[str, ...], NDArray[np.float64]]]:
+    dims = ("alignment", "baseline")
+    value = np.stack([BARRIERS[baseline](curve, t) for baseline in schema.BASELINES], axis=-1)
+    resampled = np.stack([BARRIERS[baseline](drawn, t) for baseline in schema.BASELINES], axis=-1)
+    interval = barrier_interval(value, resampled, confidence, upper=upper)
+    return {name: (dims, value), f"{name}_ci": ((*dims, "bound"), interval)}
+
+
+def _timings(
+    named: Mapping[str, AbstractPath],
+    evaluations: list[PathEvaluation],
+    objectives: Mapping[str, float] | None,
+    seconds_align: Mapping[str, float] | None,
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"seconds_evaluate": ("alignment", [evaluation.seconds for evaluation in evaluations])}
+    for variable, values in (("objective", objectives), ("seconds_align", seconds_align)):
+        if values:
+            found[variable] = ("alignment", [float(values.get(name, np.nan)) for name in named])
+    return found
+
+
+def _check_options(
+    named: Mapping[str, AbstractPath],
+    confidence: float,
+    resamples: int,
+    objectives: Mapping[str, float] | None,
+    seconds_align: Mapping[str, float] | None,
+) -> None:
+    if not named:
+        raise UsageError("A barrier needs at least one path.")
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence must lie between 0 and 1 (0.95, say), got {confidence}.")
+    if resamples < 1:
+        raise UsageError(f"resamples must be at least 1, got {resamples}.")
+    for name in {**(objectives or {}), **(seconds_align or {})}:
+        if name not in named:
+            raise unknown("path", name, named)
+
+
+def _batchnorm(module: nn.Module, recalibrate: AbstractData | None) -> str:
+    if not batchnorm_layers(module):
+        return "none in the network" + (", nothing was reset" if recalibrate is not None else "")
+    if recalibrate is None:
+        return "statistics interpolated"
+    return f"statistics reset on {recalibrate.name} {recalibrate.split}, ends too"
+
+
+def _describe_bootstrap(confidence: float, resamples: int, seed: int) -> dict[str, Any]:
+    return {
+        "confidence": confidence,
+        "bootstrap": "over examples, the same at every position; percentiles, for barriers with their reflection",
+        "bootstrap_resamples": resamples,
+        "bootstrap_seed": seed,
+    }
+
+
+def _describe_data(data: AbstractData, pair: Normalizations) -> dict[str, Any]:
+    a, b = (normalization or "none" for normalization in pair)
+    return {
+        "data": data.reference,
+        "data_name": data.name,
+        "task": data.task,
+        "normalization": str(a) if a == b else f"A {a}; B {b}; scale and shift interpolated",
+    }
+
+
+def _one_or_all(described: Mapping[str, str]) -> str:
+    return next(iter(described.values())) if len(set(described.values())) == 1 else json.dumps(dict(described))
+
+
+def _label(dataset: xr.Dataset, confidence: float, loss: str) -> None:
+    """Set what the schema's own labels cannot know: the loss's unit and the confidence."""
+    if loss not in _NATS:
+        for name in dataset.variables:
+            if schema.BARRIER[str(name)].units == "nats":
+                dataset[name].attrs["units"] = "1"
+    if confidence != 0.95:
+        for name in dataset.variables:
+            if str(name).endswith("_ci"):
+                label = schema.BARRIER[str(name)].long_name
+                dataset[name].attrs["long_name"] = label.replace("95%", f"{100 * confidence:g}%")

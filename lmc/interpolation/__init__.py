@@ -1,0 +1,7 @@
+"""Paths between solutions, and the repair of BatchNorm statistics along them."""
+
+from lmc.interpolation.batchnorm import RecalibratedPath as RecalibratedPath
+from lmc.interpolation.batchnorm import batchnorm_layers as batchnorm_layers
+from lmc.interpolation.batchnorm import reset_batchnorm as reset_batchnorm
+from lmc.interpolation.paths import AbstractPath as AbstractPath
+from lmc.interpolation.paths import LinearPath as LinearPath
