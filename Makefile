@@ -21,7 +21,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
 
 demo: $(STAMPS)/lmc ## measure a barrier between two embedded networks: a table, out/demo.nc and out/demo.png
-	$(BIN)/lmc barrier data/checkpoints/digits-mlp-0.safetensors data/checkpoints/digits-mlp-1.safetensors \
+	$(BIN)/lmc barrier data/checkpoints/mlp-1.safetensors data/checkpoints/mlp-2.safetensors \
 		--data digits --align none --align weights --output out/demo.nc --figure out/demo.png
 
 test: $(STAMPS)/group-test ## run the tests
