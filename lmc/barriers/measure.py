@@ -18,7 +18,7 @@ from lmc._errors import UsageError, unknown
 from lmc.barriers.grid import check_grid, make_grid
 from lmc.barriers.intervals import barrier_interval, bootstrap_means, percentile_interval
 from lmc.barriers.scalars import BARRIERS, area_above_chord
-from lmc.datasets import AbstractData
+from lmc.datasets import AbstractData, as_data
 from lmc.evaluation import Normalizations, PathEvaluation, evaluate_path
 from lmc.evaluation.evaluate import Progress
 from lmc.evaluation.losses import Loss, loss_name
@@ -30,13 +30,13 @@ _NATS = ("cross_entropy", "token_cross_entropy")
 def measure_barrier(
     module: nn.Module,
     paths: AbstractPath | Mapping[str, AbstractPath],
-    data: AbstractData,
+    data: Any,
     *,
     points: int = 25,
     t: ArrayLike | None = None,
     loss: Loss | None = None,
     normalizations: Normalizations | None = None,
-    recalibrate: AbstractData | None = None,
+    recalibrate: Any = None,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
@@ -60,8 +60,8 @@ def measure_barrier(
         The network; copied, never changed, evaluated in eval mode.
     paths : AbstractPath, or mapping of names to them
         One for each alignment; a single path is named "path".
-    data : AbstractData
-        The examples.
+    data : AbstractData, or whatever as_data takes
+        The examples: arrays ``(x, y)``, a Dataset, an iterable of batches.
     points : int
         Number of equally spaced positions; 1/2 is added where it is not one of them.
     t : array, in [0, 1], optional
@@ -70,7 +70,7 @@ def measure_barrier(
         ``loss(outputs, targets)`` to one value for each example; by default the data's task decides.
     normalizations : pair of Normalization or None, optional
         Constants of A and of B; scale and shift of the raw input are interpolated along t.
-    recalibrate : AbstractData, optional
+    recalibrate : as data, optional
         Training data on which BatchNorm statistics are reset at every position, the ends included. Without BatchNorm
         it changes nothing, and the attribute ``batchnorm`` says so.
     confidence : float, in (0, 1)
@@ -105,15 +105,16 @@ def measure_barrier(
     named = {"path": paths} if isinstance(paths, AbstractPath) else dict(paths)
     grid = make_grid(points) if t is None else check_grid(t)
     _check_options(named, confidence, resamples, objectives, seconds_align)
+    data, train = as_data(data), None if recalibrate is None else as_data(recalibrate, split="train")
     pair = normalizations or (data.normalization, data.normalization)
-    if recalibrate is not None and batchnorm_layers(module):
+    if train is not None and batchnorm_layers(module):
         places = {"normalizations": normalizations, "device": device, "dtype": dtype}
-        named = {name: RecalibratedPath(path, module, recalibrate, **places) for name, path in named.items()}
+        named = {name: RecalibratedPath(path, module, train, **places) for name, path in named.items()}
     stored = {
         **(attrs or {}),
         "grid": f"{points} points, equally spaced" if t is None else "given",
         "interpolation": _one_or_all({name: path.description for name, path in named.items()}),
-        "batchnorm": _batchnorm(module, recalibrate),
+        "batchnorm": _batchnorm(module, train),
         **_describe_bootstrap(confidence, resamples, seed),
         **_describe_data(data, pair),
         "loss_function": loss_name(loss, data.task),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,13 +17,11 @@ from torch import Tensor, nn
 
 from lmc._errors import DatasetError, InputError, UsageError
 from lmc._types import StateDict
-from lmc.evaluation.engine import AbstractEngine, CopyEngine, Runner, check_fits, state_bytes
+from lmc.datasets import AbstractData, Normalization
+from lmc.evaluation.engine import AbstractEngine, CopyEngine, Runner, state_bytes
 from lmc.evaluation.inputs import Normalizations, network_inputs, normalization_at, resolve_device
 from lmc.evaluation.losses import Loss, resolve_loss
 from lmc.evaluation.metrics import resolve_metric
-
-if TYPE_CHECKING:
-    from lmc.datasets import AbstractData, Normalization
 
 _BATCH = 500
 _BATCH_ELEMENTS = 2**23
@@ -156,7 +154,7 @@ def evaluate_path(
         dtype=dtype,
         engine=engine or CopyEngine(),
     )
-    metric, default_size = job.probe(points)
+    metric, default_size = job.probe()
     size = batch_size or default_size
     records = [_Record() for _ in points]
     held = max(1, memory // max(1, state_bytes(module, dtype)))
@@ -233,16 +231,16 @@ class _Job:
     dtype: torch.dtype
     engine: AbstractEngine
 
-    def probe(self, points: NDArray[np.float64]) -> tuple[Loss | None, int]:
+    def probe(self) -> tuple[Loss | None, int]:
         """Try two examples before the long work: errors come now; returns the metric and a batch size."""
-        check_fits(self.module, self.path.at(points[-1]))
         inputs, targets = next(iter(self.data.batches(2)), (torch.empty(0), torch.empty(0)))
         if len(inputs) == 0:
             raise DatasetError(f"The {self.data.split} split of {self.data.name!r} has no examples.")
         inputs, targets = inputs[:2], targets[:2].to(self.device)
-        run, constants = self.prepare(points[:1])
+        # The module's own weights tell the shapes; a position may be costly to make.
+        run = self.engine.prepare(self.module, [self.module.state_dict()], self.device, self.dtype)
         with torch.inference_mode():
-            outputs = next(iter(run(self.normalised(inputs, constants))))
+            outputs = next(iter(run(self.normalised(inputs, self.normalizations[:1]))))
             self.loss(_widened(outputs), targets)
         classes = self.data.num_classes
         metric = resolve_metric(self.data.task, outputs, targets)
@@ -254,7 +252,7 @@ class _Job:
         largest = max(inputs.numel(), outputs.numel()) // len(inputs)
         return metric, max(1, min(_BATCH, _BATCH_ELEMENTS // max(1, largest)))
 
-    def prepare(self, points: Sequence[float] | NDArray[np.float64]) -> tuple[Runner, list[Normalization | None]]:
+    def prepare(self, points: NDArray[np.float64]) -> tuple[Runner, list[Normalization | None]]:
         positions = [float(t) for t in points]
         run = self.engine.prepare(self.module, [self.path.at(t) for t in positions], self.device, self.dtype)
         return run, [normalization_at(self.normalizations, t) for t in positions]

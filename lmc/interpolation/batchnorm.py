@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lmc._errors import DatasetError
 from lmc._types import StateDict
-from lmc.datasets import AbstractData, Normalization
+from lmc.datasets import AbstractData, Normalization, as_data
 from lmc.evaluation.engine import load_copy
 from lmc.evaluation.inputs import Normalizations, network_inputs, normalization_at, resolve_device
 from lmc.interpolation.paths import AbstractPath
@@ -27,7 +27,7 @@ def batchnorm_layers(module: nn.Module) -> dict[str, _BatchNorm]:
 def reset_batchnorm(
     module: nn.Module,
     state: StateDict,
-    data: AbstractData,
+    data: Any,
     *,
     batch_size: int = 500,
     device: str | torch.device = "cpu",
@@ -45,7 +45,7 @@ def reset_batchnorm(
         The network; it is copied, never changed.
     state : state dict
         Weights to measure the statistics for; never changed.
-    data : AbstractData
+    data : AbstractData, or whatever as_data takes
         Training data, normalised with their own constants.
     batch_size : int
         Statistics are those of batches of this size.
@@ -68,7 +68,8 @@ def reset_batchnorm(
     .. [1] Izmailov et al. Averaging Weights Leads to Wider Optima and Better Generalization. UAI 2018.
     .. [2] Jordan et al. REPAIR: REnormalizing Permuted Activations for Interpolation Repair. ICLR 2023.
     """
-    return _reset(module, state, data, data.normalization, batch_size, resolve_device(device, dtype), dtype)
+    known = as_data(data)
+    return _reset(module, state, known, known.normalization, batch_size, resolve_device(device, dtype), dtype)
 
 
 @dataclass(frozen=True)

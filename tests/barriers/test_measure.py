@@ -13,7 +13,7 @@ from torch import nn
 from lmc import schema
 from lmc._errors import GridError, UsageError
 from lmc.barriers import chord_barrier, mean_barrier, measure_barrier
-from lmc.datasets import Normalization, as_data
+from lmc.datasets import Normalization, StreamedData, as_data
 from lmc.interpolation import LinearPath
 
 
@@ -144,11 +144,9 @@ def test_each_end_may_have_its_own_normalisation(module, paths, data) -> None:
 
 
 class NeverRead:
-    """Data that must not be touched: what is wrong has to be told before the long work."""
+    """Batches that must not be touched: what is wrong has to be told before the long work."""
 
-    name, split, reference, task, normalization = "never", "test", "never", "classification", None
-
-    def batches(self, batch_size):
+    def __iter__(self):
         raise AssertionError("data were read before the options were checked")
 
 
@@ -164,7 +162,7 @@ class NeverRead:
 )
 def test_what_is_wrong_is_told_before_data_are_read(module, paths, options, error, told) -> None:
     with pytest.raises(error, match=told):
-        measure_barrier(module, paths, NeverRead(), **options)
+        measure_barrier(module, paths, StreamedData(NeverRead(), (6,)), **options)
 
 
 def test_attributes_that_netcdf_refuses_are_made_storable(module, paths, data, tmp_path) -> None:
