@@ -166,7 +166,7 @@ class _Network:
         for one in exported.inputs:
             name = exported.aliases.get(one.name, one.name)
             if name not in self._drawn:
-                self._drawn[name] = _redraw(one.kind, name, one.value, name in moved, generator)
+                self._drawn[name] = _redraw(one.kind, name, one.value, name in spec.buffers, name in moved, generator)
 
     def outputs(self, permutation: Permutation, left_behind: tuple[str, str, int] | None = None) -> list[Tensor]:
         """Run the network with its weights permuted, all but one axis of one group."""
@@ -185,28 +185,33 @@ class _Network:
         return run(self._graph, [feed[self._aliases.get(one.name, one.name)] for one in self._inputs])
 
 
-def _redraw(kind: str, name: str, value: Any, moved: bool, generator: torch.Generator) -> Any:
-    """Draw a tensor anew, of a size that keeps signals alive through depth; constants and integers stay."""
+def _redraw(kind: str, name: str, value: Any, buffer: bool, moved: bool, generator: torch.Generator) -> Any:
+    """Draw a tensor anew, of a size that keeps signals alive through depth; integers and constants stay."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return value
+    value = value.detach().to("cpu", torch.float64)
+    if kind == "constant" or (buffer and not moved and not _default(value)):
+        return value  # masks and tables say how to compute
 
     def normal() -> Tensor:
         return torch.randn(value.shape, generator=generator, dtype=torch.float64)
 
     if kind == "input":
         return normal()
-    if kind == "constant" or (not moved and value.dim() < 2):
-        return value.detach().to("cpu", torch.float64)
     if value.dim() >= 2:
         return normal() * (2.0 / max(1, value.numel() // value.shape[0])) ** 0.5
-    if _positive(name):
+    if name.rsplit(".", 1)[-1] in _POSITIVE:
         return 0.5 + torch.rand(value.shape, generator=generator, dtype=torch.float64)
     return 0.3 * normal()
 
 
-def _positive(name: str) -> bool:
-    """Scales and variances: one-dimensional tensors that are positive in every network in use."""
-    return name.rsplit(".", 1)[-1] in {"weight", "running_var", "scale", "gamma"}
+_POSITIVE = {"weight", "running_var", "scale", "gamma"}
+"""Last names of one-dimensional tensors that scale or are variances: drawn between 0.5 and 1.5."""
+
+
+def _default(value: Tensor) -> bool:
+    """Say whether a buffer is one finite number everywhere, as running statistics are before training."""
+    return value.numel() > 1 and bool(torch.isfinite(value).all()) and bool((value == value.flatten()[0]).all())
 
 
 def _degenerate(outputs: list[Tensor]) -> str:

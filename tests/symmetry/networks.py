@@ -1,0 +1,191 @@
+"""Small networks of every kind the rules know, each with its groups worked out by hand."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, the shape of one batch of inputs, and the sizes of the groups it must have."""
+
+    build: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    sizes: list[int]
+    tokens: int = 0
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        if self.tokens:
+            return (torch.arange(torch.Size(self.shape).numel()).reshape(self.shape) % self.tokens,)
+        return (torch.linspace(-1, 1, torch.Size(self.shape).numel()).reshape(self.shape),)
+
+
+class Function(nn.Module):
+    """Named layers and a forward pass written as a function of them."""
+
+    def __init__(self, forward: Callable[..., Tensor], **layers: nn.Module) -> None:
+        super().__init__()
+        self._forward = forward
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self._forward(self, *inputs)
+
+
+class Tied(nn.Module):
+    """A token model whose output matrix is its embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(11, 6)
+        self.hidden = nn.Linear(6, 5)
+        self.back = nn.Linear(5, 6)
+        self.head = nn.Linear(6, 11, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embed(tokens)
+        return self.head(x + self.back(torch.relu(self.hidden(x))))
+
+
+class OptionA(nn.Module):
+    """A residual block that doubles its channels by padding zeros on both sides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.conv1 = nn.Conv2d(4, 8, 3, stride=2, padding=1)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        out = self.conv2(torch.relu(self.bn1(self.conv1(x))))
+        out = torch.relu(out + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2)))
+        return self.head(out.mean((2, 3)))
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer over rows, its last step read out."""
+
+    def __init__(self, kind: type[nn.RNNBase], final: bool = False, **options: object) -> None:
+        super().__init__()
+        self.rnn = kind(3, 5, batch_first=True, **options)
+        out = (options.get("proj_size") or 5) * (2 if options.get("bidirectional") else 1)
+        self.final = final
+        self.head = nn.Linear(out, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out, state = self.rnn(x)
+        if self.final:
+            return self.head((state[0] if isinstance(state, tuple) else state)[-1])
+        return self.head(out[:, -1])
+
+
+class Attention(nn.Module):
+    """One pre-norm attention block between embeddings and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3, 8)
+        self.norm = nn.LayerNorm(8)
+        self.query, self.key, self.value = (nn.Linear(8, 8) for _ in range(3))
+        self.out = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        y = self.norm(x)
+        q, k, v = (part(y).unflatten(-1, (2, 4)).transpose(1, 2) for part in (self.query, self.key, self.value))
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
+        return self.head((x + self.out(attended)).mean(1))
+
+
+def chain(*layers: nn.Module) -> Callable[[], nn.Module]:
+    return lambda: copy.deepcopy(nn.Sequential(*layers))
+
+
+def conv_net(middle: Callable[[], nn.Module], channels: int = 6) -> Callable[[], nn.Module]:
+    """Two convolutions with something in between, averaged into a head."""
+    return lambda: nn.Sequential(
+        nn.Conv2d(2, channels, 3, padding=1), middle(), nn.Conv2d(channels, 4, 3), nn.Flatten(), nn.Linear(4 * 16, 3)
+    )
+
+
+def two_branches(net: Function, x: Tensor) -> Tensor:
+    x = torch.relu(net.stem(x))
+    return net.head(torch.relu(torch.cat([net.left(x), net.right(x)], 1)).mean((2, 3)))
+
+
+def split_in_two(net: Function, x: Tensor) -> Tensor:
+    left, right = net.stem(x).chunk(2, 1)
+    return net.head(left * torch.sigmoid(right))
+
+
+def reused(net: Function, x: Tensor) -> Tensor:
+    x = torch.relu(net.stem(x))
+    return net.head(torch.relu(net.again(torch.relu(net.again(x)))))
+
+
+def single_out(net: Function, x: Tensor) -> Tensor:
+    x = torch.relu(net.stem(x))
+    return net.head(x) + x[:, 2:3]
+
+
+def unknown_op(net: Function, x: Tensor) -> Tensor:
+    return net.head(torch.roll(torch.relu(net.stem(x)), 1, 1) * torch.cummax(net.other(x), 1).values)
+
+
+CASES: dict[str, Case] = {
+    "mlp": Case(chain(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 7), nn.Tanh(), nn.Linear(7, 3)), (2, 6), [8, 7]),
+    "no bias": Case(chain(nn.Linear(6, 8, bias=False), nn.ReLU(), nn.Linear(8, 3, bias=False)), (2, 6), [8]),
+    "flatten": Case(chain(nn.Conv2d(2, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(5 * 16, 3)), (2, 2, 6, 6), [5]),
+    "batch norm": Case(conv_net(lambda: nn.BatchNorm2d(6)), (2, 2, 6, 6), [6, 4]),
+    "group norm": Case(conv_net(lambda: nn.GroupNorm(2, 6)), (2, 2, 6, 6), [2, 3, 4]),
+    "instance norm": Case(conv_net(lambda: nn.InstanceNorm2d(6, affine=True)), (2, 2, 6, 6), [6, 4]),
+    "layer norm": Case(chain(nn.Linear(6, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3)), (2, 6), [8]),
+    "rms norm": Case(chain(nn.Linear(6, 8), nn.RMSNorm(8), nn.SiLU(), nn.Linear(8, 3)), (2, 6), [8]),
+    "prelu": Case(conv_net(lambda: nn.PReLU(6)), (2, 2, 6, 6), [6, 4]),
+    "depthwise": Case(conv_net(lambda: nn.Conv2d(6, 6, 3, padding=1, groups=6)), (2, 2, 6, 6), [6, 4]),
+    "grouped": Case(conv_net(lambda: nn.Conv2d(6, 6, 3, padding=1, groups=2)), (2, 2, 6, 6), [2, 3, 3, 4]),
+    "transposed": Case(conv_net(lambda: nn.ConvTranspose2d(6, 6, 3, padding=1)), (2, 2, 6, 6), [6, 6, 4]),
+    "1-d": Case(
+        chain(nn.Conv1d(2, 5, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(5, 3)), (2, 2, 8), [5]
+    ),
+    "concatenation": Case(
+        lambda: Function(
+            two_branches,
+            stem=nn.Conv2d(1, 4, 3),
+            left=nn.Conv2d(4, 3, 1),
+            right=nn.Conv2d(4, 5, 1),
+            head=nn.Linear(8, 2),
+        ),
+        (2, 1, 6, 6),
+        [4, 3, 5],
+    ),
+    "split": Case(lambda: Function(split_in_two, stem=nn.Linear(6, 10), head=nn.Linear(5, 2)), (2, 6), [5]),
+    "used twice": Case(
+        lambda: Function(reused, stem=nn.Linear(6, 5), again=nn.Linear(5, 5), head=nn.Linear(5, 2)), (2, 6), [5]
+    ),
+    "one singled out": Case(lambda: Function(single_out, stem=nn.Linear(6, 5), head=nn.Linear(5, 2)), (2, 6), [2, 2]),
+    "unknown op": Case(
+        lambda: Function(unknown_op, stem=nn.Linear(6, 5), other=nn.Linear(6, 5), head=nn.Linear(5, 2)), (2, 6), []
+    ),
+    "option A": Case(OptionA, (2, 1, 8, 8), [4, 4, 8]),
+    "tied embedding": Case(Tied, (2, 4), [6, 5], tokens=11),
+    "rnn": Case(lambda: Recurrent(nn.RNN), (2, 4, 3), [5]),
+    "gru": Case(lambda: Recurrent(nn.GRU, num_layers=2), (2, 4, 3), [5, 5]),
+    "lstm": Case(lambda: Recurrent(nn.LSTM, num_layers=2), (2, 4, 3), [5, 5]),
+    "lstm, final state": Case(lambda: Recurrent(nn.LSTM, final=True, num_layers=2), (2, 4, 3), [5, 5]),
+    "lstm, projected": Case(lambda: Recurrent(nn.LSTM, proj_size=4), (2, 4, 3), [5, 4]),
+    "gru, bidirectional": Case(lambda: Recurrent(nn.GRU, num_layers=2, bidirectional=True), (2, 4, 3), [5, 5, 5, 5]),
+    "attention": Case(Attention, (2, 4, 3), [8, 2, 4, 4]),
+}
