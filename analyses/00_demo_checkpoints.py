@@ -11,16 +11,9 @@ barrier. Each file carries its own model, data, settings and accuracy, so that `
 from __future__ import annotations
 
 import hashlib
-import itertools
 from pathlib import Path
 
-from lmc.alignment import WeightMatching, align
-from lmc.architectures import resolve
-from lmc.checkpoints import load, save
-from lmc.datasets import open_data
-from lmc.evaluation import evaluate_state
-from lmc.interpolation import LinearPath
-from lmc.symmetry import find_symmetries
+import lmc
 from lmc.training import train_checkpoint
 
 DATA = Path(__file__).parents[1] / "data"
@@ -31,7 +24,7 @@ NETWORKS = {
 }
 COMMON = {"optimizer": "sgd", "momentum": 0.9, "batch_size": 64, "schedule": "cosine"}
 
-digits_train, digits_test = open_data("digits", split="train"), open_data("digits", split="test")
+digits_train, digits_test = lmc.open_data("digits", split="train"), lmc.open_data("digits", split="test")
 
 # 1. Train: the seed decides the initial weights and the order of the examples.
 for name, network in NETWORKS.items():
@@ -39,40 +32,32 @@ for name, network in NETWORKS.items():
     reference = settings.pop("model")
     for seed in SEEDS:
         shape, classes = digits_train.input_shape, digits_train.num_classes
-        architecture = resolve(reference, input_shape=shape, num_classes=classes, seed=seed)
+        architecture = lmc.resolve(reference, input_shape=shape, num_classes=classes, seed=seed)
         result, description = train_checkpoint(
             architecture.module, architecture.reference, digits_train, digits_test, seed=seed, **settings
         )
-        path = save(result.state, DATA / "checkpoints" / f"{name}-{seed}.safetensors", {"lmc": description})
+        path = lmc.save(result.state, DATA / "checkpoints" / f"{name}-{seed}.safetensors", {"lmc": description})
         print(
             f"{path.name}: test accuracy {description['test_accuracy']:.3f}, train loss {description['train_loss']:.4f}"
         )
 
 # 2. Measure what is worth knowing of each pair: the middle of the straight line, as it is and after weight matching.
-middles = {}
+pairs = []
 for name in NETWORKS:
-    a, b = (load(DATA / "checkpoints" / f"{name}-{seed}.safetensors") for seed in SEEDS)
-    architecture = resolve(None, a)
-    symmetries = find_symmetries(architecture.module, architecture.example_inputs())
-    aligned = align(a.state, b.state, symmetries, method=WeightMatching(restarts=4)).apply(b.state)
-    for kind, end in (("none", b.state), ("weights", aligned)):
-        middle = LinearPath(a.state, end).at(0.5)
-        middles[name, kind] = evaluate_state(architecture.module, middle, digits_test).accuracy[0]
-    print(f"{name}: middle {middles[name, 'none']:.3f}, after weight matching {middles[name, 'weights']:.3f}")
+    a, b = (lmc.load(DATA / "checkpoints" / f"{name}-{seed}.safetensors") for seed in SEEDS)
+    architecture = lmc.resolve(None, a)
+    result = lmc.barrier(architecture.module, a.state, b.state, digits_test, align=("none", "weights"), points=3)
+    plain, aligned = (100 * float(result.accuracy.sel(alignment=kind, t=0.5)) for kind in ("none", "weights"))
+    print(f"{name}: accuracy in the middle {plain:.1f}, after weight matching {aligned:.1f}")
+    pairs.append(f"| {name} | `{architecture.reference}` | {plain:.1f} | {aligned:.1f} |")
 
 # 3. Say where the files come from.
 files = []
-for name, seed in itertools.product(NETWORKS, SEEDS):
-    path = DATA / "checkpoints" / f"{name}-{seed}.safetensors"
-    made = load(path).metadata["lmc"]
+for path in sorted((DATA / "checkpoints").glob("*.safetensors")):
+    made = lmc.load(path).metadata["lmc"]
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     files.append(f"| {path.name} | {len(content):,} | {100 * made['test_accuracy']:.1f} | `{digest}` |")
-pairs = [
-    f"| {name} | `{resolve(None, load(DATA / 'checkpoints' / f'{name}-1.safetensors')).reference}` "
-    f"| {100 * middles[name, 'none']:.1f} | {100 * middles[name, 'weights']:.1f} |"
-    for name in NETWORKS
-]
 versions = made["versions"]
 (DATA / "README.md").write_text(
     f"""# Demo checkpoints

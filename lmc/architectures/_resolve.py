@@ -109,9 +109,9 @@ def _from_code(reference: Reference, input_shape: Shape | None, num_classes: int
     if isinstance(factory, nn.Module) and not reference.options:
         module = copy.deepcopy(factory)
     else:
-        module = _build(lambda: reference.call(factory), str(reference), seed)
+        module = _build(lambda: reference.call(factory), str(reference), seed) if callable(factory) else factory
     if not isinstance(module, nn.Module):
-        raise ArchitectureError(f"{reference.name!r} returned {type(module).__name__}, not a torch.nn.Module.")
+        raise ArchitectureError(f"{reference.name!r} gives {type(module).__name__}, not a torch.nn.Module.")
     name = reference.name.rpartition(":")[2]
     return _checked(Architecture(name, str(reference), module.eval(), (), input_shape), num_classes)
 

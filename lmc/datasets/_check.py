@@ -61,7 +61,7 @@ def to_targets(value: Any, name: str) -> Tensor:
 def infer_task(inputs: Tensor, targets: Tensor, name: str) -> str:
     """Say what the targets ask for."""
     if targets.is_floating_point():
-        if targets.ndim == 1 and bool((targets == targets.round()).all()):
+        if targets.ndim == 1 and bool((targets.isfinite() & (targets == targets.round())).all()):
             raise DatasetError(
                 f"{name}: the targets are whole numbers of dtype {targets.dtype}. Cast them to integers if they are "
                 "classes, or pass task='regression'."
