@@ -109,7 +109,10 @@ class _Problem:
         self.axes = {g.name: [axis for axis in g.axes if axis.param in names] for g in spec.groups}
         self.sizes = {group.name: group.size for group in spec.groups}
         self._a_units: dict[Axis, Tensor] = {}
-        self.start = inner(self.a, self.b)
+        # What no group moves adds the same to every permutation.
+        fixed = {name: tensor for name, tensor in b.items() if name not in names | spec.buffers | set(spec.aliases)}
+        self.fixed = inner(a, fixed)
+        self.start = self.fixed + inner(self.a, self.b)
 
     def gram(self, axis: Axis, b: Mapping[str, Tensor]) -> Tensor:
         """Return the inner product of every unit of A with every unit of B along one axis."""
@@ -155,7 +158,7 @@ class _Descent:
             trace.append(trace[-1] + gained)
             if not waiting:
                 break
-        trace[-1] = inner(self._problem.a, self._b)
+        trace[-1] = self._problem.fixed + inner(self._problem.a, self._b)
         return _Run(self._permutation, tuple(trace), not waiting)
 
     def _step(self, name: str) -> float:
