@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +21,7 @@ from lmc.architectures._registry import NETWORKS
 if TYPE_CHECKING:
     from lmc.checkpoints import Checkpoint
 
-_RECOGNISED = ("mlp", "lenet", "cnn-bn", "resnet20", "rnn", "lstm")
+_HEADS_UNKNOWN = ("vit", "gpt")
 _EXAMPLES = "--model lenet, --model 'mlp?activation=tanh', --model nets.py:MyNet or --model package.module:factory"
 
 
@@ -113,7 +115,16 @@ def _from_code(reference: Reference, input_shape: Shape | None, num_classes: int
     if not isinstance(module, nn.Module):
         raise ArchitectureError(f"{reference.name!r} gives {type(module).__name__}, not a torch.nn.Module.")
     name = reference.name.rpartition(":")[2]
-    return _checked(Architecture(name, str(reference), module.eval(), (), input_shape), num_classes)
+    found = Architecture(name, str(reference), module.eval(), (), input_shape)
+    try:
+        return _checked(found, num_classes)
+    except ArchitectureError:
+        # Nothing but a run tells whether foreign code reads numbers or tokens.
+        said = ("token inputs assumed: it does not run on floating-point ones",)
+        tokens = replace(found, input_kind="tokens", vocab=num_classes, assumptions=said)
+        with contextlib.suppress(ArchitectureError):
+            return _checked(tokens, num_classes)
+        raise
 
 
 def _build(factory: Callable[[], Any], name: str, seed: int) -> Any:
@@ -180,22 +191,25 @@ def _from_metadata(checkpoint: Checkpoint) -> Reference:
 
 def _recorded_shape(checkpoint: Checkpoint) -> Shape | None:
     shape = checkpoint.metadata["lmc"].get("input_shape")
-    return tuple(int(size) for size in shape) if shape else None
+    usable = isinstance(shape, list) and shape and all(isinstance(size, int) and size > 0 for size in shape)
+    return tuple(shape) if usable else None
 
 
 def _recognise(checkpoint: Checkpoint, input_shape: Shape | None) -> Reference:
     found = {}
-    for name in _RECOGNISED:
-        options = NETWORKS[name].from_state(checkpoint.state, input_shape)
+    for name, network in NETWORKS.items():
+        options = network.from_state(checkpoint.state, input_shape)
         if options is not None and _explains(name, options, checkpoint.state):
             found[name] = options
-    if len(found) == 1:
-        return Reference(*next(iter(found.items())))
+    certain = [name for name in found if name not in _HEADS_UNKNOWN]
+    if len(certain) == 1:
+        return Reference(certain[0], found[certain[0]])
     shown = ", ".join(f"{key} {shape}" for key, shape in list(shapes_of(checkpoint.state).items())[:4])
-    problem = f"could be {' or '.join(found)}" if found else "is none of " + ", ".join(_RECOGNISED)
+    problem = f"could be {' or '.join(found)}" if found else f"is none of {', '.join(NETWORKS)}"
+    hint = "".join(f"--model '{name}?heads=4', with its number of heads, or " for name in found if name not in certain)
     raise ArchitectureError(
         f"{checkpoint.source}: the network {problem}, going by its names and shapes ({shown}, ...). "
-        f"Say which it is: {_EXAMPLES}."
+        f"Say which it is: {hint}{_EXAMPLES}."
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
 from lmc._errors import DatasetError
 from lmc.datasets._check import infer_task, to_inputs, to_targets
@@ -94,18 +94,16 @@ def _from_stream(
 
 def _source(obj: Any, name: str) -> tuple[Iterable[Any], int | None]:
     """Return an iterable of batches that starts anew each time, and the number of examples if known."""
-    if isinstance(obj, Dataset) and not isinstance(obj, torch.utils.data.IterableDataset):
+    if isinstance(obj, Dataset):
         # A generator of its own: a loader without one draws from the global random state.
         loader = DataLoader(obj, batch_size=_BATCH, generator=torch.Generator())
-        return loader, len(obj)  # type: ignore[arg-type]
-    if isinstance(obj, torch.utils.data.IterableDataset):
-        return DataLoader(obj, batch_size=_BATCH, generator=torch.Generator()), None
+        return loader, None if isinstance(obj, IterableDataset) else len(obj)  # type: ignore[arg-type]
     if isinstance(obj, DataLoader):
         if isinstance(obj.sampler, RandomSampler):
             raise DatasetError(
                 f"{name}: the DataLoader shuffles, so two passes give different orders. Use shuffle=False."
             )
-        sized = not isinstance(obj.dataset, torch.utils.data.IterableDataset) and not obj.drop_last
+        sized = not isinstance(obj.dataset, IterableDataset) and not obj.drop_last
         return obj, len(obj.dataset) if sized else None  # type: ignore[arg-type]
     try:
         iterator = iter(obj)

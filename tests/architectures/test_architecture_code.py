@@ -32,6 +32,7 @@ class Net(torch.nn.Module):
         return self.drop(self.layers(x))
 
 shared = Net()
+Words = lambda: torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Flatten(), torch.nn.Linear(12, 9))
 number = 3
 """
 
@@ -89,6 +90,19 @@ def test_what_goes_wrong_is_named_with_its_place(nets, tail, words):
 def test_a_failing_forward_names_the_line_and_the_shapes(nets):
     with pytest.raises(ArchitectureError, match=r"\(2, 4\).*nets\.py, line 20: RuntimeError"):
         resolve(f"{nets}:Net", input_shape=(4,))
+
+
+def test_code_that_reads_tokens_is_given_tokens(nets):
+    built = resolve(f"{nets}:Words", input_shape=(3,), num_classes=9)
+    assert built.input_kind == "tokens" and built.vocab == 9
+    assert "token inputs assumed" in built.assumptions[0]
+    assert built.module(*built.example_inputs(5)).shape == (5, 9)
+
+
+def test_an_error_inside_torch_is_not_blamed_on_this_package(nets):
+    with pytest.raises(ArchitectureError, match="forward fails") as caught:
+        resolve(f"{nets}:Words", input_shape=(4,), num_classes=9)
+    assert "lmc/architectures" not in str(caught.value)
 
 
 def test_an_unknown_option_suggests_the_nearest(nets):

@@ -158,6 +158,19 @@ def test_the_number_of_heads_is_said_to_be_a_guess(network):
     assert not resolve(f"{network}?heads=2", checkpoint(state)).assumptions
 
 
+@pytest.mark.parametrize("network", ["vit", "gpt"])
+def test_a_transformer_is_not_recognised_on_a_guess(network):
+    state = resolve(network).module.state_dict()
+    with pytest.raises(ArchitectureError, match=rf"--model '{network}\?heads=4'"):
+        resolve(None, checkpoint(state))
+
+
+@pytest.mark.parametrize("shape", ["1,4,4", [1, "4"], [1, -4, 4], {}])
+def test_a_nonsensical_shape_in_a_file_is_not_believed(shape):
+    state = resolve("mlp?widths=16,8,3").module.state_dict()
+    assert resolve(None, checkpoint(state, model="mlp", input_shape=shape)).input_shape == (16,)
+
+
 def test_a_checkpoint_says_what_it_is():
     state = resolve("mlp?widths=16,8,3&activation=tanh").module.state_dict()
     found = resolve(None, checkpoint(state, model="mlp?widths=16,8,3&activation=tanh", input_shape=[1, 4, 4]))
