@@ -14,7 +14,7 @@ import hashlib
 from pathlib import Path
 
 import lmc
-from lmc.training import train_checkpoint
+from lmc import train_checkpoint
 
 DATA = Path(__file__).parents[1] / "data"
 SEEDS = (1, 2)

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from lmc.interpolation import reset_batchnorm as reset_batchnorm
     from lmc.pipeline import barrier as barrier
     from lmc.plotting import plot_barrier as plot_barrier
+    from lmc.plotting import save_figure as save_figure
     from lmc.symmetry import PermutationSpec as PermutationSpec
     from lmc.symmetry import find_symmetries as find_symmetries
     from lmc.symmetry import load_permutation as load_permutation
     from lmc.symmetry import save_permutation as save_permutation
     from lmc.training import train as train
+    from lmc.training import train_checkpoint as train_checkpoint
 
 __version__ = "0.1.0"
 
@@ -59,11 +61,13 @@ _HOME = {
     "reset_batchnorm": "lmc.interpolation",
     "resolve": "lmc.architectures",
     "save": "lmc.checkpoints",
+    "save_figure": "lmc.plotting",
     "save_permutation": "lmc.symmetry",
     "train": "lmc.training",
+    "train_checkpoint": "lmc.training",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,9 +5,9 @@ Nothing here computes on weights, and nothing found inside a checkpoint is ever 
 
 from __future__ import annotations
 
-from lmc.architectures._architecture import AbstractNetwork, Architecture, try_forward
-from lmc.architectures._fit import fit_state
-from lmc.architectures._registry import NETWORKS
-from lmc.architectures._resolve import resolve
+from lmc.architectures.architecture import AbstractNetwork, Architecture, try_forward
+from lmc.architectures.fit import fit_state
+from lmc.architectures.registry import NETWORKS
+from lmc.architectures.resolve import resolve
 
 __all__ = ["NETWORKS", "AbstractNetwork", "Architecture", "fit_state", "resolve", "try_forward"]

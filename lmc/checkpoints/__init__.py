@@ -1,12 +1,12 @@
 """Checkpoints from any training source as one thing: a state dict of torch tensors, and where it came from.
 
-A format is one file of this package that offers a `Format`; `_load.py` lists them. Nothing here knows which network
+A format is one file of this package that offers a `Format`; `loading.py` lists them. Nothing here knows which network
 the weights belong to.
 """
 
-from lmc.checkpoints._checkpoint import Checkpoint as Checkpoint
-from lmc.checkpoints._checkpoint import describe as describe
-from lmc.checkpoints._load import load as load
-from lmc.checkpoints._save import save as save
+from lmc.checkpoints.checkpoint import Checkpoint as Checkpoint
+from lmc.checkpoints.checkpoint import describe as describe
+from lmc.checkpoints.loading import load as load
+from lmc.checkpoints.writing import save as save
 
 __all__ = ["Checkpoint", "describe", "load", "save"]

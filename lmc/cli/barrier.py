@@ -147,9 +147,7 @@ def _introduce(pair: Pair, measured: AbstractData, normalizations: Any, common: 
     near = round(pair.cosine, 2) + 0.0  # no negative zero
     relation = "an independent run" if abs(near) < 0.5 else "close to A: the same run, or a child of it"
     common.note("A", describe_model(pair.a))
-    common.note(
-        "B", f"{Path(pair.b.checkpoint.source).name}   the same architecture, {relation} (cosine {near:.2f})"
-    )
+    common.note("B", f"{Path(pair.b.checkpoint.source).name}   the same architecture, {relation} (cosine {near:.2f})")
     size = "" if measured.size is None else f", {measured.size:,} examples"
     constants = [str(n) if n else "not normalised" for n in normalizations]
     normalised = constants[0] if constants[0] == constants[1] else f"A {constants[0]}; B {constants[1]}"

@@ -5,9 +5,9 @@ Inputs stay as they were decoded; how they are normalised is data about the set,
 
 from __future__ import annotations
 
-from lmc.datasets._as_data import as_data
-from lmc.datasets._data import AbstractData, Data, StreamedData
-from lmc.datasets._normalization import PRESETS, Normalization
-from lmc.datasets._open import DATASETS, open_data
+from lmc.datasets.as_data import as_data
+from lmc.datasets.data import AbstractData, Data, StreamedData
+from lmc.datasets.normalization import PRESETS, Normalization
+from lmc.datasets.open import DATASETS, open_data
 
 __all__ = ["DATASETS", "PRESETS", "AbstractData", "Data", "Normalization", "StreamedData", "as_data", "open_data"]

@@ -23,7 +23,7 @@ from lmc.evaluation.inputs import Normalizations, network_inputs, normalization_
 from lmc.evaluation.losses import Loss, resolve_loss
 from lmc.evaluation.metrics import resolve_metric
 
-_BATCH = 500
+_BATCH = 128
 _BATCH_ELEMENTS = 2**23
 """Elements of a batch's inputs or outputs, whichever is larger: 32 MiB in float32."""
 
@@ -113,7 +113,8 @@ def evaluate_path(
     loss : callable, optional
         ``loss(outputs, targets)`` to one value for each example; by default the data's task decides.
     batch_size : int, optional
-        By default 500, or fewer where inputs or outputs are large. The result does not depend on it beyond rounding.
+        By default 128 (activations stay in the cache), fewer where inputs or outputs are large. The result does not
+        depend on it beyond rounding.
     device, dtype
         Where and in which floating dtype to compute.
     normalizations : pair of Normalization or None, optional

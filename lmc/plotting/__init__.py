@@ -1,7 +1,7 @@
 """Figures, each drawn from a result dataset and nothing else; no pyplot, and nothing of torch."""
 
-from lmc.plotting._saving import figure_format as figure_format
-from lmc.plotting._saving import save_figure as save_figure
 from lmc.plotting.barrier import BarrierArtists as BarrierArtists
 from lmc.plotting.barrier import Panel as Panel
 from lmc.plotting.barrier import plot_barrier as plot_barrier
+from lmc.plotting.saving import figure_format as figure_format
+from lmc.plotting.saving import save_figure as save_figure

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
-from lmc.plotting._style import house_style
+from lmc.plotting.style import house_style
 
 METRICS = ("loss", "accuracy", "error")
 

@@ -172,7 +172,8 @@ def _unify_part(part: Part, other: Term) -> None:
 
 
 def _unify_products(a: Product, b: Product) -> None:
-    left, right = list(a.factors), list(b.factors)
+    left: list[Term] = list(a.factors)
+    right: list[Term] = list(b.factors)
     while left and right:
         size = min(left[0].size, right[0].size)
         heads = []
@@ -229,7 +230,8 @@ def _product(factors: Sequence[Term]) -> Term:
 
 def _unify_sums(a: Sum, b: Term) -> None:
     """Cut both at each other's ends; pieces that lie on each other become one."""
-    rest_a, rest_b = list(a.parts), list(b.parts) if isinstance(b, Sum) else [b]
+    rest_a: list[Term] = list(a.parts)
+    rest_b: list[Term] = list(b.parts) if isinstance(b, Sum) else [b]
     while rest_a and rest_b:
         first_a, first_b = resolve(rest_a[0]), resolve(rest_b[0])
         size = min(first_a.size, first_b.size)
@@ -302,7 +304,7 @@ def reshape(axes: Sequence[Term], sizes: Sequence[int]) -> tuple[Term, ...]:
         One per entry of ``sizes``.
     """
     whole = resolve(Product(tuple(axes)))
-    rest = list(whole.factors) if isinstance(whole, Product) else [whole] if whole.size > 1 else []
+    rest: list[Term] = list(whole.factors) if isinstance(whole, Product) else [whole] if whole.size > 1 else []
     result: list[Term] = []
     for size in sizes:
         taken: list[Term] = []

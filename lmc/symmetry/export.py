@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
+from torch.fx.node import map_aggregate
+from torch.utils._pytree import tree_leaves
 
 from lmc._errors import SymmetryError
 
@@ -85,7 +87,7 @@ def export(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | No
 
 def _inputs(program: torch.export.ExportedProgram, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Input]:
     """List the placeholders; tied tensors are one value, whichever of their names the graph uses."""
-    user = iter(torch.utils._pytree.tree_leaves((tuple(args), dict(kwargs))))
+    user = iter(tree_leaves((tuple(args), dict(kwargs))))
     held = {**program.state_dict, **program.constants}
     inputs = []
     for spec, node in zip(program.graph_signature.input_specs, _placeholders(program.graph_module), strict=True):
@@ -117,7 +119,7 @@ def run(graph_module: fx.GraphModule, inputs: Sequence[Any]) -> list[Tensor]:
     """Run the graph and return its floating-point outputs."""
     with torch.no_grad():
         outputs = fx.Interpreter(graph_module).run(*inputs, enable_io_processing=False)
-    tensors = (t for t in torch.utils._pytree.tree_leaves(outputs) if isinstance(t, Tensor))
+    tensors = (t for t in tree_leaves(outputs) if isinstance(t, Tensor))
     return [tensor for tensor in tensors if tensor.is_floating_point()]
 
 
@@ -142,6 +144,4 @@ def _widen(graph_module: fx.GraphModule) -> None:
 
 
 def _mapped(argument: Any, narrow: set[torch.dtype]) -> Any:
-    return fx.node.map_aggregate(
-        argument, lambda one: torch.float64 if isinstance(one, torch.dtype) and one in narrow else one
-    )
+    return map_aggregate(argument, lambda one: torch.float64 if isinstance(one, torch.dtype) and one in narrow else one)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from lmc.symmetry.axes import Leaf, freeze, leaves, resolve, settle, slots
 from lmc.symmetry.export import Exported, Input, export
@@ -69,7 +69,7 @@ def _trace(exported: Exported) -> dict[str, Value]:
             tensors[name] = _held(one, name in used)
         values.append(tensors[name])
     outputs = walk(exported.graph_module, values, RULES)
-    for value in torch.utils._pytree.tree_leaves(outputs):
+    for value in tree_leaves(outputs):
         if isinstance(value, Value):
             for axis in (*value.axes, *value.each):
                 freeze(axis, "output")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmc.training._metadata import train_checkpoint
-from lmc.training._train import OPTIMIZERS, SCHEDULES, TrainingResult, train
+from lmc.training.metadata import train_checkpoint
+from lmc.training.train import OPTIMIZERS, SCHEDULES, TrainingResult, train
 
 __all__ = ["OPTIMIZERS", "SCHEDULES", "TrainingResult", "train", "train_checkpoint"]

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lmc._errors import CheckpointError, UsageError
-from lmc.checkpoints import _save, load, save
-from lmc.checkpoints._safetensors import DTYPES
+from lmc.checkpoints import load, save, writing
+from lmc.checkpoints.safetensors_files import DTYPES
 
 
 class Tied(torch.nn.Module):
@@ -34,7 +34,7 @@ def test_every_type_round_trips_and_the_library_reads_it(tmp_path, dtype):
         for name, tensor in state.items():
             assert found[name].dtype == tensor.dtype
             assert found[name].shape == tensor.shape
-            assert bytes(found[name].contiguous().untyped_storage())[: tensor.nbytes] == _save._bytes(tensor)
+            assert bytes(found[name].contiguous().untyped_storage())[: tensor.nbytes] == writing._bytes(tensor)
     assert list(load(path).state) == list(state)
 
 
@@ -115,7 +115,7 @@ def test_saving_over_a_loaded_file_leaves_its_tensors_alone(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = save({"w": torch.ones(2)}, tmp_path / "w.safetensors")
-    monkeypatch.setattr(_save, "_bytes", lambda tensor: 1 / 0)
+    monkeypatch.setattr(writing, "_bytes", lambda tensor: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save({"w": torch.zeros(2)}, path)
     assert load(path).state["w"].sum() == 2

@@ -15,9 +15,9 @@ from sklearn.datasets import load_digits
 
 from lmc._errors import DatasetError, UsageError
 from lmc.datasets import DATASETS, PRESETS, open_data
-from lmc.datasets import _cifar10 as cifar_module
-from lmc.datasets import _mnist as mnist_module
-from lmc.datasets._fetch import Remote
+from lmc.datasets import cifar10 as cifar_module
+from lmc.datasets import mnist as mnist_module
+from lmc.datasets.fetch import Remote
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from lmc._errors import SchemaError, UsageError
 from lmc.plotting import plot_barrier
-from lmc.plotting._style import house_style
+from lmc.plotting.style import house_style
 
 MakeBarrier = Callable[..., xr.Dataset]
 MANY = {"none": 1.2, "random": 1.3, "weights?restarts=8": 0.06, "ot?on=activations&cost=sqeuclidean": 0.1, "ste": 0.01}

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from lmc._errors import CheckpointError
-from lmc.checkpoints._allowed import ALLOWED
-from lmc.checkpoints._format import Contents, Format, Sample, printable, refuse
+from lmc.checkpoints.allowed import ALLOWED
+from lmc.checkpoints.format import Contents, Format, Sample, printable, refuse
 
 _MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 """torch.serialization.MAGIC_NUMBER as a pickle writes it."""

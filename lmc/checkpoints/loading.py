@@ -6,13 +6,13 @@ import hashlib
 import os
 from pathlib import Path
 
-from lmc.checkpoints import _safetensors, _torch
-from lmc.checkpoints._checkpoint import Checkpoint, find_ties
-from lmc.checkpoints._foreign import name_foreign
-from lmc.checkpoints._format import Format, Sample, refuse, take_sample
-from lmc.checkpoints._unwrap import strip_prefixes, unwrap
+from lmc.checkpoints import safetensors_files, torch_files
+from lmc.checkpoints.checkpoint import Checkpoint, find_ties
+from lmc.checkpoints.foreign import name_foreign
+from lmc.checkpoints.format import Format, Sample, refuse, take_sample
+from lmc.checkpoints.unwrap import strip_prefixes, unwrap
 
-FORMATS: tuple[Format, ...] = (_safetensors.SAFETENSORS, _torch.ZIP, _torch.LEGACY)
+FORMATS: tuple[Format, ...] = (safetensors_files.SAFETENSORS, torch_files.ZIP, torch_files.LEGACY)
 """Every format that is read, in the order in which they are asked."""
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from lmc._errors import ArchitectureError
+from lmc._imports import blame
 from lmc._types import StateDict
-from lmc.architectures._import_path import blame
 
 Shape = tuple[int, ...]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from lmc._errors import DatasetError
-from lmc.datasets._check import check_batch, to_inputs, to_targets
-from lmc.datasets._normalization import Normalization
+from lmc.datasets.check import check_batch, to_inputs, to_targets
+from lmc.datasets.normalization import Normalization
 
 Task = Literal["classification", "tokens", "regression"]
 

@@ -11,8 +11,8 @@ import safetensors
 import torch
 from torch import Tensor
 
-from lmc.checkpoints._checkpoint import share_ties
-from lmc.checkpoints._format import Contents, Format, Sample, printable, refuse
+from lmc.checkpoints.checkpoint import share_ties
+from lmc.checkpoints.format import Contents, Format, Sample, printable, refuse
 
 TIES = "lmc_ties"
 """Header entry that lists the names that share one tensor."""

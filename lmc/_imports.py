@@ -49,7 +49,7 @@ def import_object(text: str, refusal: type[InputError]) -> Any:
 def blame(error: BaseException) -> str:
     """Say what an error says, and where it came from: the last line of the user's own code, if it ever got there."""
     frames = traceback.extract_tb(error.__traceback__)
-    foreign = ("<", str(Path(__file__).parents[1]))
+    foreign = ("<", str(Path(__file__).parent))
     own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith(foreign)]
     frame = (own or frames)[-1]
     message = (str(error) or repr(error)).strip().splitlines()[0]

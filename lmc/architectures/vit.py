@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lmc._errors import UsageError
 from lmc._types import StateDict
-from lmc.architectures._architecture import AbstractNetwork, Shape, image_options, shapes_of
+from lmc.architectures.architecture import AbstractNetwork, Shape, image_options, shapes_of
 
 
 class ViT(AbstractNetwork):

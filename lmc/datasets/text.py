@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from lmc._errors import DatasetError
-from lmc.datasets._data import Data
-from lmc.datasets._fetch import find
+from lmc.datasets.data import Data
+from lmc.datasets.fetch import find
 
 
 def text(path: str, split: str, data_dir: Path | None, *, block: int = 64) -> Data:

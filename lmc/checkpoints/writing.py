@@ -20,8 +20,8 @@ from torch import Tensor
 from lmc._errors import CheckpointError, UsageError
 from lmc._files import replacing
 from lmc._types import StateDict
-from lmc.checkpoints._checkpoint import find_ties
-from lmc.checkpoints._safetensors import DTYPES, TIES
+from lmc.checkpoints.checkpoint import find_ties
+from lmc.checkpoints.safetensors_files import DTYPES, TIES
 
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 

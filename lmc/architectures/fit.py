@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lmc._errors import MismatchError
 from lmc._types import StateDict
-from lmc.architectures._architecture import shapes_of
+from lmc.architectures.architecture import shapes_of
 
 _SHOWN = 8
 

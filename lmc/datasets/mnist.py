@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from lmc._errors import DatasetError
-from lmc.datasets._data import Data
-from lmc.datasets._fetch import Remote, fetch, find
+from lmc.datasets.data import Data
+from lmc.datasets.fetch import Remote, fetch, find
 
 _BASES = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist",

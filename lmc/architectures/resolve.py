@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from lmc._errors import ArchitectureError, UsageError, unknown
+from lmc._imports import blame, import_object
 from lmc._reference import Reference
 from lmc._types import StateDict
-from lmc.architectures._architecture import AbstractNetwork, Architecture, Shape, flat_size, shapes_of, try_forward
-from lmc.architectures._import_path import blame, import_object
-from lmc.architectures._registry import NETWORKS
+from lmc.architectures.architecture import AbstractNetwork, Architecture, Shape, flat_size, shapes_of, try_forward
+from lmc.architectures.registry import NETWORKS
 
 if TYPE_CHECKING:
     from lmc.checkpoints import Checkpoint

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from lmc.datasets._data import Data
+from lmc.datasets.data import Data
 
 TEST_SIZE = 500
 

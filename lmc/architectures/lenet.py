@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lmc._errors import UsageError
 from lmc._types import StateDict
-from lmc.architectures._architecture import AbstractNetwork, Shape, dashed, image_options, shapes_of
+from lmc.architectures.architecture import AbstractNetwork, Shape, dashed, image_options, shapes_of
 
 _SIZES = (28, 32, 8)
 """Image sizes that are tried, in this order, when the weights leave several possible."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lmc._errors import CheckpointError, did_you_mean
-from lmc.checkpoints._format import printable, refuse
+from lmc.checkpoints.format import printable, refuse
 
 PREFIXES = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile put before every name."""

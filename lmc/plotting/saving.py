@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from lmc._errors import UsageError, did_you_mean
 from lmc._files import replacing
@@ -19,13 +19,13 @@ _METADATA = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 _SAVING: dict[Any, Any] = {"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "lmc"}
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: float = 300) -> Path:
+def save_figure(figure: Figure | SubFigure, path: str | os.PathLike[str], *, dpi: float = 300) -> Path:
     """Write a figure as PNG, PDF or SVG, to a temporary name first.
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure
-        Any figure; it is not changed.
+    figure : matplotlib.figure.Figure or SubFigure
+        Any figure; it is not changed. Of a part, the whole figure is written.
     path : path-like
         Where it goes, ending in ``.png``, ``.pdf`` or ``.svg``. Missing folders are made, an existing file is replaced
         only when the new one is complete.
@@ -45,7 +45,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: float = 30
     path = Path(path)
     extension = figure_format(path)
     with matplotlib.rc_context(_SAVING), replacing(path) as partial:
-        figure.savefig(partial, format=extension, dpi=dpi, metadata=_METADATA[extension])
+        whole = figure if isinstance(figure, Figure) else figure.figure
+        whole.savefig(partial, format=extension, dpi=dpi, metadata=_METADATA[extension])
     return path
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lmc._errors import UsageError, unknown
 from lmc._types import StateDict
-from lmc.architectures._architecture import AbstractNetwork, Shape, as_tuple, dashed, flat_size, shapes_of
+from lmc.architectures.architecture import AbstractNetwork, Shape, as_tuple, dashed, flat_size, shapes_of
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,

@@ -11,7 +11,7 @@ from torch import nn
 
 from lmc.datasets import AbstractData
 from lmc.evaluation import evaluate_state
-from lmc.training._train import TrainingResult, train
+from lmc.training.train import TrainingResult, train
 
 
 def train_checkpoint(

@@ -6,7 +6,7 @@ import io
 import pickletools
 
 from lmc._errors import CheckpointError
-from lmc.checkpoints._format import Sample, printable, refuse
+from lmc.checkpoints.format import Sample, printable, refuse
 
 _AGAIN = "Download or copy it again and compare its size with the original's."
 _STATE_DICT = "torch.save(model.state_dict(), 'weights.pt')"

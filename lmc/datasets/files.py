@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from lmc._errors import DatasetError, LmcError
+from lmc._imports import blame, import_object
 from lmc._reference import Reference
-from lmc.datasets._as_data import as_data
-from lmc.datasets._data import AbstractData
-from lmc.datasets._import_path import blame, import_object
+from lmc.datasets.as_data import as_data
+from lmc.datasets.data import AbstractData
 
 
 def npz(path: str, split: str, data_dir: Path | None) -> AbstractData:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from lmc._errors import DatasetError
-from lmc.datasets._data import Data
-from lmc.datasets._fetch import Remote, fetch, find, missing
+from lmc.datasets.data import Data
+from lmc.datasets.fetch import Remote, fetch, find, missing
 
 _FOLDER = "cifar-10-batches-bin"
 _FOLDERS = ("cifar10", f"cifar10/{_FOLDER}", _FOLDER)

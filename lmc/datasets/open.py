@@ -12,13 +12,13 @@ from typing import Any
 
 from lmc._errors import DatasetError, UsageError, did_you_mean, unknown
 from lmc._reference import Reference
-from lmc.datasets._cifar10 import cifar10, cifar10_4k
-from lmc.datasets._data import AbstractData, Data, StreamedData
-from lmc.datasets._digits import digits
-from lmc.datasets._files import from_code, npz
-from lmc.datasets._mnist import fashion_mnist, mnist
-from lmc.datasets._normalization import PRESETS, Normalization
-from lmc.datasets._text import text
+from lmc.datasets.cifar10 import cifar10, cifar10_4k
+from lmc.datasets.data import AbstractData, Data, StreamedData
+from lmc.datasets.digits import digits
+from lmc.datasets.files import from_code, npz
+from lmc.datasets.mnist import fashion_mnist, mnist
+from lmc.datasets.normalization import PRESETS, Normalization
+from lmc.datasets.text import text
 
 DATASETS: dict[str, tuple[Callable[..., Data], str]] = {
     "digits": (digits, "none"),

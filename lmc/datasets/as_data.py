@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
 from lmc._errors import DatasetError
-from lmc.datasets._check import infer_task, to_inputs, to_targets
-from lmc.datasets._data import AbstractData, Data, StreamedData, Task, read_batch
-from lmc.datasets._normalization import Normalization
+from lmc.datasets.check import infer_task, to_inputs, to_targets
+from lmc.datasets.data import AbstractData, Data, StreamedData, Task, read_batch
+from lmc.datasets.normalization import Normalization
 
 _BATCH = 256
 _FIX = "Pass arrays (x, y), a torch Dataset, a DataLoader, or an object whose __iter__ starts anew each time."

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lmc._errors import ArchitectureError
 from lmc._types import StateDict
-from lmc.architectures._architecture import AbstractNetwork, Shape, shapes_of
+from lmc.architectures.architecture import AbstractNetwork, Shape, shapes_of
 
 
 class AbstractRowNetwork(AbstractNetwork):

@@ -1,0 +1,17 @@
+"""The networks known by name: a new one is a file, and a row here."""
+
+from __future__ import annotations
+
+from lmc.architectures.architecture import AbstractNetwork
+from lmc.architectures.cnn_bn import CnnBn
+from lmc.architectures.gpt import GPT
+from lmc.architectures.lenet import LeNet
+from lmc.architectures.mlp import MLP
+from lmc.architectures.recurrent import LSTM, RNN
+from lmc.architectures.resnet20 import ResNet20
+from lmc.architectures.vit import ViT
+
+NETWORKS: dict[str, type[AbstractNetwork]] = {
+    network.name: network for network in (MLP, LeNet, CnnBn, ResNet20, RNN, LSTM, ViT, GPT)
+}
+"""Name, as ``--model`` takes it, to class."""
