@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lmc.cli._common import Common, check_writable, describe_model
+from lmc.cli.common import Common, check_writable, describe_model
 
 
 def align(
@@ -52,8 +52,9 @@ def align(
     from lmc.symmetry import save_permutation as write_permutation
 
     common.start()
-    for path in (output, *([save_permutation] if save_permutation else [])):
-        check_writable(path)
+    check_writable(output, ".safetensors")
+    if save_permutation is not None:
+        check_writable(save_permutation, ".npz")
     method = pipeline.resolve_alignments(align, common.seed)[align]
     pair = pipeline.load_pair(a, b, model=model, input_shape=common.shape)
     common.note("A", describe_model(pair.a))

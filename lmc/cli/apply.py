@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lmc.cli._common import Common, check_writable
+from lmc.cli.common import Common, check_writable
 
 
 def apply(
@@ -40,7 +40,7 @@ def apply(
     from lmc.symmetry import load_permutation
 
     common.start()
-    check_writable(output)
+    check_writable(output, ".safetensors")
     loaded = load(checkpoint)
     spec, vectors, about = load_permutation(permutation)
     state = spec.apply(loaded.state, vectors)

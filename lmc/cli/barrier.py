@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from lmc._errors import UsageError
-from lmc.cli._common import Common, check_writable, describe_model, free_name
+from lmc.cli.common import Common, check_writable, describe_model, free_name
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -79,8 +79,8 @@ def barrier(
     output = output or free_name("barrier", ".nc")
     figure = figure or output.with_suffix(".png")
     plotting.figure_format(figure)
-    for path in (output, figure):
-        check_writable(path)
+    check_writable(output, ".nc")
+    check_writable(figure)
     methods = pipeline.resolve_alignments(align or ["none", "weights"], common.seed)
     pair, measured = _load(a, b, model, data, common)
     normalizations = _normalizations(measured, data_b, common)

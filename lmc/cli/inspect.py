@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmc._errors import ArchitectureError
-from lmc.cli._common import Common, unwrapping
+from lmc.cli.common import Common, unwrapping
 
 if TYPE_CHECKING:
     from lmc.checkpoints import Checkpoint

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from lmc.cli._common import Common, check_writable
+from lmc.cli.common import Common, check_writable
 
 if TYPE_CHECKING:
     from lmc.architectures import Architecture
@@ -65,7 +65,7 @@ def train(
     from lmc.training import train_checkpoint
 
     common.start()
-    check_writable(output)
+    check_writable(output, ".safetensors")
     examples = open_data(data, "train", common.data_dir)
     held_out = open_data(data, "test", common.data_dir)
     network = _network(model, examples, common)

@@ -126,14 +126,18 @@ def free_name(stem: str, suffix: str) -> Path:
     return path
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, suffix: str = "") -> None:
     """Raise UsageError, before any long work, where a file could not be written in the end."""
     import os
 
+    if suffix and path.suffix != suffix:
+        raise UsageError(f"{path.name} will be a {suffix} file: name it {path.stem}{suffix}.")
     folder = path.parent
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file.")
     while not folder.exists():
         folder = folder.parent
+    if not folder.is_dir():
+        raise UsageError(f"{path} cannot be written: {folder} is a file, not a folder.")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{path} cannot be written: no permission in {folder}.")
