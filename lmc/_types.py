@@ -37,5 +37,5 @@ def invert(perm: Index) -> Index:
 
 
 def compose(first: Index, then: Index) -> Index:
-    """Return the permutation that equals ``first`` followed by ``then``: ``old[first][then] == old[compose]``."""
-    return np.asarray(first)[np.asarray(then)]
+    """Return the permutation that equals ``first``, then ``then``, row by row: ``old[first][then] == old[compose]``."""
+    return np.take_along_axis(np.asarray(first), np.asarray(then), axis=-1)

@@ -17,7 +17,7 @@ from lmc._types import StateDict
 from lmc.alignment.assignment import assign
 from lmc.alignment.base import AbstractAlignment
 from lmc.alignment.result import AlignmentResult
-from lmc.symmetry import Axis, PermutationSpec
+from lmc.symmetry import Axis, PermutationGroup, PermutationSpec
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,9 @@ class _Problem:
         names = {axis.param for group in spec.groups for axis in group.axes} - spec.buffers
         self.a = {name: a[name].detach().float() for name in names}
         self.b = {name: b[name].detach().float() for name in names}
+        self.groups = {group.name: group for group in spec.groups}
         self.axes = {g.name: [axis for axis in g.axes if axis.param in names] for g in spec.groups}
-        self.sizes = {group.name: group.size for group in spec.groups}
+        self.inside = {g.name: [c.name for c in spec.groups if c.over == ((g.name, g.size),)] for g in spec.groups}
         self._a_units: dict[Axis, Tensor] = {}
         # What no group moves adds the same to every permutation.
         fixed = {name: tensor for name, tensor in b.items() if name not in names | spec.buffers | set(spec.aliases)}
@@ -115,15 +116,24 @@ class _Problem:
         self.start = self.fixed + inner(self.a, self.b)
 
     def gram(self, axis: Axis, b: Mapping[str, Tensor]) -> Tensor:
-        """Return the inner product of every unit of A with every unit of B along one axis."""
+        """Return the inner product of every unit of A with every unit of B along one axis, blocks included."""
         if axis not in self._a_units:
             self._a_units[axis] = axis.units(self.a[axis.param])
         return self._a_units[axis] @ axis.units(b[axis.param]).T
 
-    def meets_itself(self, name: str) -> bool:
-        """Say whether a group lies in two axes of one tensor, where the objective is quadratic in its permutation."""
+    def family(self, name: str) -> list[str]:
+        """Return a group and what lies inside it: they move in one step."""
+        return [name, *self.inside[name]]
+
+    def entangled(self, name: str) -> bool:
+        """Say whether a step's worth is not exactly what it gains.
+
+        So it is where a group lies twice in one tensor, or two groups inside the same one share a dimension: there the
+        objective is no sum over the units.
+        """
         params = [axis.param for axis in self.axes[name]]
-        return len(set(params)) < len(params)
+        shared = [(axis.param, axis.dim) for child in self.inside[name] for axis in self.axes[child]]
+        return len(set(params)) < len(params) or len(set(shared)) < len(shared)
 
 
 def inner(a: StateDict, b: StateDict) -> float:
@@ -163,55 +173,84 @@ class _Descent:
 
     def _step(self, name: str) -> float:
         """Put one group's units where they are worth most, the other groups held; return what that gained."""
+        group = self._problem.groups[name]
         worth = self._worth(name)
-        chosen = assign(worth)
-        now = np.arange(len(chosen))
-        best = worth[now, chosen].astype(np.float64)
-        gain = float(best.sum() - worth.trace(dtype=np.float64))
+        if group.over:
+            step, best, now = self._blockwise(group, worth)
+        elif self._problem.inside[name]:
+            step, best, now = self._with_inside(group, worth)
+        else:
+            chosen = assign(worth)
+            step, best, now = {name: chosen}, worth[np.arange(group.size), chosen], worth.trace(dtype=np.float64)
+        gain = float(best.sum(dtype=np.float64) - now)
         # Relative to what the pairings are worth: float32 rounding must not pass for progress, or ties cycle.
-        if gain <= 1e-6 * np.abs(best).sum():
+        if gain <= 1e-6 * np.abs(best).sum(dtype=np.float64):
             return 0.0
-        return self._move(name, chosen, gain)
+        return self._move(name, step, gain)
 
     def _worth(self, name: str) -> NDArray[np.float32]:
+        """Return what each pairing of units is worth, shape (blocks * size, blocks * size)."""
         grams = self._grams[name]
         for axis in self._problem.axes[name]:
             if axis not in grams:
                 grams[axis] = self._problem.gram(axis, self._b)
-        size = self._problem.sizes[name]
-        return sum(grams.values(), start=torch.zeros(size, size)).cpu().numpy()
+        units = self._problem.groups[name].units
+        return sum(grams.values(), start=torch.zeros(units, units)).cpu().numpy()
 
-    def _move(self, name: str, chosen: NDArray[np.int64], gain: float) -> float:
-        """Permute B further; where the group meets itself in a tensor, only if the true objective grows."""
-        axes = self._problem.axes[name]
-        before = {axis.param: self._b[axis.param] for axis in axes}
-        step = {**self._problem.spec.identity(), name: chosen}
-        after = dict(before)
-        for axis in axes:
-            index = self._problem.spec.index(axis.param, axis.dim, step)
-            if index is not None:
-                after[axis.param] = after[axis.param].index_select(axis.dim, torch.from_numpy(index))
-        if self._problem.meets_itself(name):
+    def _blockwise(self, group: PermutationGroup, worth: NDArray[np.float32]) -> tuple[dict, NDArray, float]:
+        """Assign inside every block, the blocks where they are."""
+        blocks = worth.reshape(group.blocks, group.size, group.blocks, group.size)
+        own = [blocks[block, :, block] for block in range(group.blocks)]
+        chosen = np.stack([assign(one) for one in own])
+        best = np.stack([one[np.arange(group.size), row] for one, row in zip(own, chosen, strict=True)])
+        return {group.name: chosen}, best, float(worth.trace(dtype=np.float64))
+
+    def _with_inside(self, group: PermutationGroup, worth: NDArray[np.float32]) -> tuple[dict, NDArray, float]:
+        """Assign a group together with what lies inside it: the best inside for every pairing, then the pairing."""
+        now = float(worth.trace(dtype=np.float64))
+        total = worth.astype(np.float64)
+        rows = {}
+        for name in self._problem.inside[group.name]:
+            size = self._problem.groups[name].size
+            inside = self._worth(name).reshape(group.size, size, group.size, size).transpose(0, 2, 1, 3)
+            rows[name] = np.array([[assign(inside[i, j]) for j in range(group.size)] for i in range(group.size)])
+            best = np.take_along_axis(inside, rows[name][..., None], axis=-1)[..., 0].sum(axis=-1, dtype=np.float64)
+            total += best - np.trace(inside, axis1=2, axis2=3, dtype=np.float64)
+        chosen = assign(total)
+        places = np.arange(group.size)
+        step = {group.name: chosen, **{name: perms[places, chosen] for name, perms in rows.items()}}
+        return step, total[places, chosen], now
+
+    def _move(self, name: str, step: dict[str, NDArray[np.int64]], gain: float) -> float:
+        """Permute B further; where the worth is not all there is, only if the true objective grows."""
+        params = {axis.param for moved in step for axis in self._problem.axes[moved]}
+        before = {param: self._b[param] for param in params}
+        after = {param: self._problem.spec.permute(param, tensor, step) for param, tensor in before.items()}
+        if self._problem.entangled(name):
             gain = inner(self._problem.a, after) - inner(self._problem.a, before)
             if gain <= 0:
                 return 0.0
         self._b.update(after)
-        self._permutation[name] = self._permutation[name][chosen]
-        self._refresh(name, chosen)
+        self._permutation = self._problem.spec.compose(self._permutation, step)
+        self._refresh(step)
         return gain
 
-    def _refresh(self, moved: str, chosen: NDArray[np.int64]) -> None:
-        """Permute the moved group's Gram matrices; forget those that sum over the moved axes."""
-        index = torch.from_numpy(chosen)
-        self._grams[moved] = {axis: gram.index_select(1, index) for axis, gram in self._grams[moved].items()}
-        touched = {(axis.param, axis.dim) for axis in self._problem.axes[moved]}
+    def _refresh(self, step: Mapping[str, NDArray[np.int64]]) -> None:
+        """Permute the moved group's Gram matrices, or forget them; forget those that sum over the moved axes."""
+        touched = {(axis.param, axis.dim): moved for moved in step for axis in self._problem.axes[moved]}
         for name, axes in self._problem.axes.items():
+            alone = list(step) == [name] and step[name].ndim == 1
+            if alone:
+                index = torch.from_numpy(step[name])
+                self._grams[name] = {axis: gram.index_select(1, index) for axis, gram in self._grams[name].items()}
             for axis in axes:
-                if any(param == axis.param and (dim != axis.dim or name != moved) for param, dim in touched):
+                near = [place for place in touched if place[0] == axis.param]
+                if any(not alone or dim != axis.dim for _, dim in near):
                     self._grams[name].pop(axis, None)
 
     def _neighbours(self, name: str) -> set[str]:
         """Return the groups whose worth changes when this one moves: those in a tensor with it."""
-        params = {axis.param for axis in self._problem.axes[name]}
+        family = self._problem.family(name)
+        params = {axis.param for member in family for axis in self._problem.axes[member]}
         near = {other for other, axes in self._problem.axes.items() if any(axis.param in params for axis in axes)}
-        return near if self._problem.meets_itself(name) else near - {name}
+        return near if self._problem.entangled(name) else near - set(family)

@@ -317,12 +317,23 @@ def reshape(axes: Sequence[Term], sizes: Sequence[int]) -> tuple[Term, ...]:
                 continue
             pair = _factor(head, need) if head.size % need == 0 else ()
             if len(pair) != 2:
-                return _opaque(axes, sizes)
+                if not _fuse(rest):
+                    return _opaque(axes, sizes)
+                continue
             taken.append(pair[0])
             rest[0:1] = [pair[1]]
             need = 1
         result.append(_product(taken))
     return tuple(result)
+
+
+def _fuse(rest: list[Term]) -> bool:
+    """Make the first two axes one where both are frozen: positions that stay can be regrouped at will."""
+    heads = [resolve(axis) for axis in rest[:2]]
+    if len(heads) < 2 or not all(leaf.frozen for head in heads for leaf in leaves(head)):
+        return False
+    rest[0:2] = [Leaf(heads[0].size * heads[1].size, next(leaves(heads[0])).frozen)]
+    return True
 
 
 def _opaque(axes: Sequence[Term], sizes: Sequence[int]) -> tuple[Term, ...]:
@@ -332,8 +343,12 @@ def _opaque(axes: Sequence[Term], sizes: Sequence[int]) -> tuple[Term, ...]:
     return tuple(Leaf(size, reason) for size in sizes)
 
 
-def slots(axis: Term) -> dict[Leaf, NDArray[np.int64]]:
-    """Say where each leaf lies in a dimension.
+Branch: TypeAlias = tuple[Leaf, ...]
+"""Leaves that are multiplied with each other, outer first: a sum has a branch for each of its parts."""
+
+
+def places(axis: Term) -> list[tuple[Branch, NDArray[np.int64]]]:
+    """Say where everything lies in a dimension.
 
     Parameters
     ----------
@@ -342,48 +357,71 @@ def slots(axis: Term) -> dict[Leaf, NDArray[np.int64]]:
 
     Returns
     -------
-    dict
-        Leaf to positions, shape (copies, leaf size): ``positions[c, e]`` is where element ``e`` of copy ``c`` lies.
-        Permuting the leaf moves the elements of every copy alike.
+    list of (branch, array)
+        ``array[i, j, ...]`` is the position that holds element i of the branch's first leaf, j of its second, and so
+        on; together the arrays hold every position once. A leaf that lies scattered in a sum has one entry.
     """
     axis = resolve(axis)
     if isinstance(axis, Leaf):
-        return {axis: np.arange(axis.size)[None]}
+        return [((axis,), np.arange(axis.size))]
     if isinstance(axis, Part):
         raise ValueError("a part of a leaf outside of a sum")
-    return _product_slots(axis) if isinstance(axis, Product) else _sum_slots(axis)
+    return _product_places(axis) if isinstance(axis, Product) else _sum_places(axis)
 
 
-def _product_slots(axis: Product) -> dict[Leaf, NDArray[np.int64]]:
-    found: dict[Leaf, list[NDArray[np.int64]]] = {}
-    stride = axis.size
+def _product_places(axis: Product) -> list[tuple[Branch, NDArray[np.int64]]]:
+    found: list[tuple[Branch, NDArray[np.int64]]] = [((), np.zeros((), dtype=np.int64))]
     for factor in axis.factors:
-        outer, size = axis.size // stride, factor.size
-        stride //= size
-        for leaf, positions in slots(factor).items():
-            # every outer index, every copy inside the factor, every inner index, then the element
-            grid = np.arange(outer)[:, None, None, None] * (size * stride)
-            grid = grid + positions[None, :, None, :] * stride + np.arange(stride)[None, None, :, None]
-            found.setdefault(leaf, []).append(grid.reshape(-1, leaf.size))
-    return {leaf: np.concatenate(pieces) for leaf, pieces in found.items()}
+        inner = places(factor)
+        found = [
+            ((*branch, *more), positions[(..., *(None,) * own.ndim)] * factor.size + own)
+            for branch, positions in found
+            for more, own in inner
+        ]
+    return found
 
 
-def _sum_slots(axis: Sum) -> dict[Leaf, NDArray[np.int64]]:
-    found: dict[Leaf, list[NDArray[np.int64]]] = {}
+def _sum_places(axis: Sum) -> list[tuple[Branch, NDArray[np.int64]]]:
+    found: list[tuple[Branch, NDArray[np.int64]]] = []
     scattered: dict[Leaf, NDArray[np.int64]] = {}
     offset = 0
-    for part in axis.parts:
-        part = resolve(part)
+    for part in map(resolve, axis.parts):
         if isinstance(part, Part):
-            place = scattered.setdefault(part.leaf, np.full(part.leaf.size, -1))
-            place[part.start : part.stop] = offset + np.arange(part.size)
+            held = scattered.setdefault(part.leaf, np.full(part.leaf.size, -1))
+            held[part.start : part.stop] = offset + np.arange(part.size)
         else:
-            for leaf, positions in slots(part).items():
-                found.setdefault(leaf, []).append(positions + offset)
+            found += [(branch, positions + offset) for branch, positions in places(part)]
         offset += part.size
-    for leaf, place in scattered.items():
-        found.setdefault(leaf, []).append(place[None])
-    return {leaf: np.concatenate(pieces) for leaf, pieces in found.items()}
+    return found + [((leaf,), held) for leaf, held in scattered.items()]
+
+
+def slots(axis: Term, leaf: Leaf, over: Sequence[Leaf] = ()) -> NDArray[np.int64] | None:
+    """Say where one leaf lies in a dimension.
+
+    Parameters
+    ----------
+    axis : Term
+        What the dimension is made of.
+    leaf : Leaf
+        What is looked for.
+    over : sequence of Leaf
+        Outer leaves of the same dimension, each index of which has a permutation of its own.
+
+    Returns
+    -------
+    array, shape (blocks, copies, leaf size), or None
+        ``positions[b, c, e]`` is where element ``e`` of copy ``c`` lies for the b-th joint index of ``over``; None
+        where the dimension does not hold the leaf.
+    """
+    blocks = math.prod(outer.size for outer in over)
+    found = []
+    for branch, positions in places(axis):
+        if leaf in branch:
+            order = [branch.index(outer) for outer in over]
+            last = branch.index(leaf)
+            rest = [d for d in range(len(branch)) if d != last and d not in order]
+            found.append(positions.transpose(*order, *rest, last).reshape(blocks, -1, leaf.size))
+    return np.concatenate(found, axis=1) if found else None
 
 
 def settle(axes: Sequence[Term]) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from lmc.symmetry.axes import Leaf, freeze, leaves, resolve, settle, slots
+from lmc.symmetry.axes import Leaf, Term, freeze, leaves, places, resolve, settle, slots
 from lmc.symmetry.export import Exported, Input, export
 from lmc.symmetry.rules import RULES
 from lmc.symmetry.spec import Axis, PermutationGroup, PermutationSpec
-from lmc.symmetry.walk import Value, constant, walk
+from lmc.symmetry.walk import Trace, Value, Walk, constant
+from lmc.symmetry.wreath import outer_axes
 
 
 def find_symmetries(
@@ -51,12 +54,27 @@ def find_symmetries(
     """
     inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
     exported = export(model, inputs, example_kwargs)
-    tensors = _trace(exported)
-    return _spec(model, exported, tensors)
+    tensors, trace = _trace(exported)
+    return _spec(model, exported, tensors, trace)
 
 
-def _trace(exported: Exported) -> dict[str, Value]:
-    """Walk the graph; return the axes of every tensor of the state dict, under its first name."""
+def _trace(exported: Exported) -> tuple[dict[str, Value], Trace]:
+    """Walk the graph until no op takes an axis apart that an earlier walk did not know of; return the last walk.
+
+    Returns
+    -------
+    tuple
+        The axes of every tensor of the state dict, under its first name, and what the walk left behind.
+    """
+    apart: frozenset[tuple[int, int]] = frozenset()
+    while True:
+        tensors, trace = _walk(exported, Walk(RULES, apart))
+        if trace.taken_apart <= apart:
+            return tensors, trace
+        apart |= trace.taken_apart
+
+
+def _walk(exported: Exported, walk: Walk) -> tuple[dict[str, Value], Trace]:
     used = {exported.aliases.get(one.name, one.name) for one in exported.inputs if one.used}
     tensors: dict[str, Value] = {}
     values = []
@@ -68,12 +86,17 @@ def _trace(exported: Exported) -> dict[str, Value]:
         if name not in tensors:
             tensors[name] = _held(one, name in used)
         values.append(tensors[name])
-    outputs = walk(exported.graph_module, values, RULES)
-    for value in tree_leaves(outputs):
+    for value in tree_leaves(walk.run(exported.graph_module, values)):
         if isinstance(value, Value):
-            for axis in (*value.axes, *value.each):
-                freeze(axis, "output")
-    return tensors
+            _freeze_output(value)
+    return tensors, walk.trace
+
+
+def _freeze_output(value: Value) -> None:
+    for piece in value.stacked[1] if value.stacked else ():
+        _freeze_output(piece)
+    for axis in value.axes:
+        freeze(axis, "output")
 
 
 def _held(one: Input, used: bool) -> Value:
@@ -90,35 +113,92 @@ def _outside(one: Input) -> Any:
     return one.value
 
 
-def _spec(model: nn.Module, exported: Exported, tensors: Mapping[str, Value]) -> PermutationSpec:
-    settle([axis for value in tensors.values() for axis in value.axes])
-    order = [name for name in exported.order() if name in tensors]
-    found: dict[Leaf, list[Axis]] = {}
+def _spec(model: nn.Module, exported: Exported, tensors: Mapping[str, Value], trace: Trace) -> PermutationSpec:
+    used = [axis for value in [*trace.values, *tensors.values()] for axis in value.axes]
+    settle(used)
+    first = exported.order()
+    order = [*(name for name in first if name in tensors), *(name for name in tensors if name not in first)]
+    found: dict[Leaf, list[tuple[str, int]]] = {}
     frozen: dict[tuple[str, int], str] = {}
-    for name in [*order, *(name for name in tensors if name not in order)]:
+    for name in order:
         for dim, axis in enumerate(tensors[name].axes):
-            for leaf, positions in slots(axis).items():
+            for leaf in dict.fromkeys(leaves(axis)):
                 if leaf.frozen is None and leaf.size > 1:
-                    whole = isinstance(resolve(axis), Leaf)
-                    found.setdefault(leaf, []).append(Axis(name, dim, None if whole else positions))
+                    found.setdefault(leaf, []).append((name, dim))
             reasons = dict.fromkeys(leaf.frozen for leaf in leaves(axis) if leaf.frozen and leaf.size > 1)
             if reasons:
                 frozen[name, dim] = "; ".join(map(str, reasons))
-    names = _names(list(found.values()))
-    groups = tuple(
-        PermutationGroup(n, leaf.size, tuple(axes)) for n, (leaf, axes) in zip(names, found.items(), strict=True)
-    )
+    groups = _groups(found, tensors, outer_axes(trace))
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     buffers = frozenset(name for name, _ in model.named_buffers())
     return PermutationSpec(groups, shapes, frozen, exported.aliases, buffers, exported)
 
 
-def _names(axes_of_groups: Sequence[Sequence[Axis]]) -> list[str]:
+def _groups(
+    found: Mapping[Leaf, Sequence[tuple[str, int]]],
+    tensors: Mapping[str, Value],
+    outer: Mapping[Leaf, tuple[Leaf, ...]],
+) -> tuple[PermutationGroup, ...]:
+    names = dict(zip(found, _names(list(found.values())), strict=True))
+    groups = []
+    for leaf in _outer_first(list(found), outer):
+        over = outer.get(leaf, ())
+        axes = [_axis(tensors[name], name, dim, leaf, over) for name, dim in found[leaf]]
+        if any(axis is None for axis in axes):  # blocks that lie in several dimensions at once: one permutation for all
+            over = ()
+            axes = [_axis(tensors[name], name, dim, leaf, over) for name, dim in found[leaf]]
+        held = tuple((names.get(o), o.size) for o in over)
+        groups.append(PermutationGroup(names[leaf], leaf.size, tuple(a for a in axes if a is not None), held))
+    return tuple(groups)
+
+
+def _outer_first(found: Sequence[Leaf], outer: Mapping[Leaf, tuple[Leaf, ...]]) -> list[Leaf]:
+    """Keep the order of the forward pass, but for outer axes that come after what lies inside them."""
+    ordered: dict[Leaf, None] = {}
+
+    def add(leaf: Leaf) -> None:
+        for o in outer.get(leaf, ()):
+            if o in found:
+                add(o)
+        ordered.setdefault(leaf)
+
+    for leaf in found:
+        add(leaf)
+    return list(ordered)
+
+
+def _axis(value: Value, name: str, dim: int, leaf: Leaf, over: Sequence[Leaf]) -> Axis | None:
+    """Return where a leaf lies in one dimension, its blocks told apart there or in one other dimension."""
+    axis = value.axes[dim]
+    if resolve(axis) is leaf and not over:
+        return Axis(name, dim)
+    branches = [branch for branch, _ in places(axis) if leaf in branch]
+    if all(o in branch for branch in branches for o in over):
+        return Axis(name, dim, slots(axis, leaf, over))
+    for other, held in enumerate(value.axes):
+        if other != dim and all(o in branch for branch, _ in places(held) for o in over):
+            return Axis(name, dim, slots(axis, leaf), (other, _owners(held, over)))
+    return None
+
+
+def _owners(axis: Term, over: Sequence[Leaf]) -> NDArray[np.int64]:
+    """Return the joint index of the outer leaves at every position of a dimension."""
+    owners = np.zeros(axis.size, dtype=np.int64)
+    for branch, positions in places(axis):
+        index = np.zeros(positions.shape, dtype=np.int64)
+        for o in over:
+            along = np.arange(o.size).reshape([-1 if leaf is o else 1 for leaf in branch])
+            index = index * o.size + along
+        owners[positions] = index
+    return owners
+
+
+def _names(places_of_groups: Sequence[Sequence[tuple[str, int]]]) -> list[str]:
     """Name each group after the layer that makes it: the first whose rows it is."""
     names: list[str] = []
-    for axes in axes_of_groups:
-        maker = next((a for a in axes if a.dim == 0 and a.param.endswith("weight")), axes[0])
-        name = maker.param.removesuffix(".weight")
+    for axes in places_of_groups:
+        maker = next((name for name, dim in axes if dim == 0 and name.endswith("weight")), axes[0][0])
+        name = maker.removesuffix(".weight")
         count = sum(other == name or other.startswith(f"{name}#") for other in names)
         names.append(name if not count else f"{name}#{count + 1}")
     return names

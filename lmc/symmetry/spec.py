@@ -31,27 +31,65 @@ class Axis:
         Name in the state dict.
     dim : int
         Dimension of that tensor.
-    positions : array of int, shape (copies, size), optional
-        ``positions[c, e]`` is where unit ``e`` of copy ``c`` lies; None where the group is the whole dimension.
-        Flattened maps hold a unit height x width times, fused layers only in a stretch.
+    positions : array of int, shape (blocks, copies, size), optional
+        ``positions[b, c, e]`` is where unit ``e`` of copy ``c`` lies in block ``b``; None where the group is the whole
+        dimension. Flattened maps hold a unit height x width times, fused layers only in a stretch.
+    given : (dim, blocks), optional
+        Another dimension of the tensor that tells the blocks apart, and the block of each of its positions: a tensor of
+        shape [heads, head_dim, ...] is permuted along its second dimension, differently for each index of its first.
     """
 
     param: str
     dim: int
     positions: NDArray[np.int64] | None = None
+    given: tuple[int, NDArray[np.int64]] | None = None
 
     def units(self, tensor: Tensor) -> Tensor:
-        """Return the tensor with one row per unit, shape (size, everything else)."""
+        """Return the tensor with one row per unit, blocks in order, shape (blocks * size, everything else)."""
         if self.positions is None:
             return tensor.movedim(self.dim, 0).flatten(1) if tensor.dim() > 1 else tensor[:, None]
-        copies, size = self.positions.shape
+        if self.given is not None:
+            return self._units_across(tensor)
+        blocks, copies, size = self.positions.shape
         where = torch.from_numpy(self.positions.ravel()).to(tensor.device)
         rows = tensor.index_select(self.dim, where).movedim(self.dim, 0)
-        return rows.reshape(copies, size, -1).transpose(0, 1).reshape(size, -1)
+        return rows.reshape(blocks, copies, size, -1).transpose(1, 2).reshape(blocks * size, -1)
+
+    def _units_across(self, tensor: Tensor) -> Tensor:
+        assert self.given is not None and self.positions is not None
+        other, owners = self.given
+        order = torch.from_numpy(np.argsort(owners, kind="stable")).to(tensor.device)
+        where = torch.from_numpy(self.positions[0].ravel()).to(tensor.device)
+        rows = tensor.index_select(other, order).index_select(self.dim, where).movedim((other, self.dim), (0, 1))
+        blocks, (copies, size) = int(owners.max()) + 1, self.positions.shape[1:]
+        rows = rows.reshape(blocks, len(owners) // blocks, copies, size, -1)
+        return rows.permute(0, 3, 1, 2, 4).reshape(blocks * size, -1)
+
+    def move(self, tensor: Tensor, permutation: NDArray[np.int64]) -> Tensor:
+        """Return the tensor with the units of this axis permuted: ``new[i] = old[perm[i]]``, block by block."""
+        if self.positions is None:
+            return tensor.index_select(self.dim, torch.from_numpy(permutation).to(tensor.device))
+        perms = permutation.reshape(-1, permutation.shape[-1])
+        blocks = np.arange(len(perms))[:, None, None]
+        copies = np.arange(self.positions.shape[1])[:, None]
+        if self.given is None:
+            index = np.arange(tensor.shape[self.dim])
+            index[self.positions] = self.positions[blocks, copies, perms[:, None, :]]
+            return tensor.index_select(self.dim, torch.from_numpy(index).to(tensor.device))
+        table = np.tile(np.arange(tensor.shape[self.dim]), (len(perms), 1))
+        table[blocks, self.positions] = self.positions[0][copies, perms[:, None, :]]
+        return _gather(tensor, self.dim, self.given[0], table[self.given[1]])
 
     def __str__(self) -> str:
         """Write it as ``fc1.weight[0]``; a star marks a dimension the group does not fill alone."""
         return f"{self.param}[{self.dim}{'' if self.positions is None else '*'}]"
+
+
+def _gather(tensor: Tensor, dim: int, other: int, table: NDArray[np.int64]) -> Tensor:
+    """Index one dimension differently at each position of another: ``table[position of other, position of dim]``."""
+    index = torch.from_numpy(np.ascontiguousarray(table if other < dim else table.T)).to(tensor.device)
+    shape = [size if d in (dim, other) else 1 for d, size in enumerate(tensor.shape)]
+    return tensor.gather(dim, index.reshape(shape).expand(tensor.shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +101,48 @@ class PermutationGroup:
     name : str
         The layer that makes the units.
     size : int
-        Number of units.
+        Number of units that change places with each other.
     axes : tuple of Axis
         Every dimension they lie in.
+    over : tuple of (group name or None, int)
+        Outer axes, outermost first, whose every joint index (block) has a permutation of these units of its own: the
+        name of their group, None where they are frozen, and their size. Heads, for what lies inside them.
     """
 
     name: str
     size: int
     axes: tuple[Axis, ...]
+    over: tuple[tuple[str | None, int], ...] = ()
+
+    @property
+    def blocks(self) -> int:
+        """How many permutations of its own the group has."""
+        return math.prod(size for _, size in self.over)
+
+    @property
+    def units(self) -> int:
+        """Number of units in all blocks."""
+        return self.blocks * self.size
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of its index vectors: (size,), or (blocks, size) where there are outer axes."""
+        return (self.blocks, self.size) if self.over else (self.size,)
+
+    def identity(self) -> NDArray[np.int64]:
+        """Return the permutation that moves nothing."""
+        return np.broadcast_to(np.arange(self.size), self.shape).copy()
+
+    def old_blocks(self, permutation: Permutation) -> NDArray[np.int64]:
+        """Return, for each block after a permutation of the outer groups, the block it was before."""
+        old = np.zeros(1, dtype=np.int64)
+        new = np.zeros(1, dtype=np.int64)
+        for name, size in self.over:
+            perm = np.arange(size) if name is None else np.asarray(permutation[name])
+            chosen = np.broadcast_to(perm, (len(new), size)) if perm.ndim == 1 else perm[new]
+            old = (old[:, None] * size + chosen).ravel()
+            new = (new[:, None] * size + np.arange(size)).ravel()
+        return old
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -80,7 +152,7 @@ class PermutationSpec:
     Parameters
     ----------
     groups : tuple of PermutationGroup
-        In the order of the forward pass.
+        In the order of the forward pass, outer groups before what lies inside them.
     shapes : mapping
         Name of every tensor of the state dict to its shape.
     frozen : mapping
@@ -113,41 +185,47 @@ class PermutationSpec:
 
     @property
     def units(self) -> int:
-        """Sum of the sizes of all groups."""
-        return sum(group.size for group in self.groups)
+        """Number of units in all groups."""
+        return sum(group.units for group in self.groups)
 
     @property
     def log10_size(self) -> float:
         """Decimal logarithm of the number of permutations."""
-        return sum(math.lgamma(group.size + 1) for group in self.groups) / math.log(10)
+        return sum(group.blocks * math.lgamma(group.size + 1) for group in self.groups) / math.log(10)
 
     @cached_property
-    def axes_of(self) -> Mapping[tuple[str, int], tuple[tuple[str, Axis], ...]]:
-        """(param, dim) to the groups that lie in it, each with its axis."""
-        found: dict[tuple[str, int], tuple[tuple[str, Axis], ...]] = {}
-        for group in self.groups:
+    def axes_of(self) -> Mapping[str, tuple[tuple[str, Axis], ...]]:
+        """Name of a tensor to the groups that lie in it, outer ones first, each with its axis."""
+        found: dict[str, tuple[tuple[str, Axis], ...]] = {}
+        for group in sorted(self.groups, key=lambda group: len(group.over)):
             for axis in group.axes:
-                key = (axis.param, axis.dim)
-                found[key] = (*found.get(key, ()), (group.name, axis))
+                found[axis.param] = (*found.get(axis.param, ()), (group.name, axis))
         return found
 
     def identity(self) -> dict[str, NDArray[np.int64]]:
         """Return the permutation that moves nothing."""
-        return {group.name: np.arange(group.size) for group in self.groups}
+        return {group.name: group.identity() for group in self.groups}
 
     def random(self, seed: int) -> dict[str, NDArray[np.int64]]:
         """Return a permutation drawn uniformly from all of them."""
         rng = np.random.default_rng(seed)
-        return {group.name: rng.permutation(group.size) for group in self.groups}
+        return {group.name: rng.permuted(group.identity(), axis=-1) for group in self.groups}
 
     def inverse(self, permutation: Permutation) -> dict[str, NDArray[np.int64]]:
         """Return the permutation that undoes another: ``apply(apply(s, p), inverse(p))`` is ``s``."""
-        return {name: invert(perm) for name, perm in self.check(permutation).items()}
+        perms = self.check(permutation)
+        undone: dict[str, NDArray[np.int64]] = {}
+        for group in self.groups:
+            undone[group.name] = invert(perms[group.name])
+            if group.over:
+                undone[group.name] = undone[group.name][group.old_blocks(undone)]
+        return undone
 
     def compose(self, first: Permutation, then: Permutation) -> dict[str, NDArray[np.int64]]:
         """Return the permutation that equals ``first`` followed by ``then``."""
         one, two = self.check(first), self.check(then)
-        return {name: compose(one[name], two[name]) for name in one}
+        moved = {g.name: one[g.name][g.old_blocks(two)] if g.over else one[g.name] for g in self.groups}
+        return {name: compose(perm, two[name]) for name, perm in moved.items()}
 
     def check(self, permutation: Permutation) -> dict[str, NDArray[np.int64]]:
         """Return the permutation with every group present and every index vector proved to be one.
@@ -157,13 +235,16 @@ class PermutationSpec:
         UsageError
             For an unknown group, or an index vector that is no permutation of its group.
         """
-        sizes = {group.name: group.size for group in self.groups}
+        groups = {group.name: group for group in self.groups}
         for name, perm in permutation.items():
-            if name not in sizes:
-                raise unknown("permutation group", name, sizes)
-            perm = np.asarray(perm)
-            if perm.shape != (sizes[name],) or not np.array_equal(np.sort(perm), np.arange(sizes[name])):
-                raise UsageError(f"Group {name!r} needs a permutation of 0..{sizes[name] - 1}, got shape {perm.shape}.")
+            if name not in groups:
+                raise unknown("permutation group", name, groups)
+            perm, group = np.asarray(perm), groups[name]
+            if perm.shape != group.shape or not np.array_equal(np.sort(perm, axis=-1), group.identity()):
+                rows = f" in each of {group.blocks} rows" if group.over else ""
+                raise UsageError(
+                    f"Group {name!r} needs a permutation of 0..{group.size - 1}{rows}, got shape {perm.shape}."
+                )
         return {**self.identity(), **{name: np.asarray(perm, dtype=np.int64) for name, perm in permutation.items()}}
 
     def apply(self, state: StateDict, permutation: Permutation) -> dict[str, Tensor]:
@@ -173,8 +254,9 @@ class PermutationSpec:
         ----------
         state : mapping of str to Tensor
             Left as it is; ties (names that share a tensor), dtypes and the order of names are kept.
-        permutation : mapping of str to array of int, shape (size,)
-            Group name to index vector, ``new[i] = old[perm[i]]``; groups that are missing stay as they are.
+        permutation : mapping of str to array of int, shape (size,) or (blocks, size)
+            Group name to index vector, ``new[i] = old[perm[i]]``; groups that are missing stay as they are. With outer
+            groups, ``new[h, i] = old[outer[h], perm[h, i]]``.
 
         Returns
         -------
@@ -195,27 +277,21 @@ class PermutationSpec:
             # state_dict() wraps tied tensors anew: they are known by their memory.
             key = (tensor.data_ptr() or id(tensor), known)
             if key not in moved:
-                moved[key] = self._permuted(known, tensor, perms)
+                moved[key] = self.permute(known, tensor, perms)
             result[name] = moved[key]
         return result
 
-    def _permuted(self, name: str, tensor: Tensor, perms: Mapping[str, NDArray[np.int64]]) -> Tensor:
-        for dim in range(tensor.dim()):
-            index = self.index(name, dim, perms)
-            if index is not None:
-                tensor = tensor.index_select(dim, torch.from_numpy(index).to(tensor.device))
-        return tensor
+    def permute(
+        self, name: str, tensor: Tensor, perms: Permutation, left_behind: tuple[str, int] | None = None
+    ) -> Tensor:
+        """Return one tensor of the state permuted, all but the (group, dim) that is left behind; missing groups stay.
 
-    def index(self, name: str, dim: int, perms: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64] | None:
-        """Return where each position of a dimension comes from, or None where nothing in it moves."""
-        index: NDArray[np.int64] | None = None
-        for group, axis in self.axes_of.get((name, dim), ()):
-            if axis.positions is None:
-                return perms[group]
-            step = np.arange(self.shapes[name][dim])
-            step[axis.positions] = axis.positions[:, perms[group]]
-            index = step if index is None else index[step]
-        return index
+        Outer groups move first, so that a block's own permutation finds it in its new place.
+        """
+        for group, axis in self.axes_of.get(name, ()):
+            if group in perms and left_behind != (group, axis.dim):
+                tensor = axis.move(tensor, perms[group])
+        return tensor
 
     def check_state(self, state: StateDict) -> None:
         """Raise MismatchError where names or shapes differ from the architecture's."""

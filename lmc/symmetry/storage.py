@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,8 @@ def _as_plain(spec: PermutationSpec) -> dict[str, Any]:
         {
             "name": group.name,
             "size": group.size,
-            "axes": [
-                [axis.param, axis.dim, None if axis.positions is None else axis.positions.tolist()]
-                for axis in group.axes
-            ],
+            "over": [list(outer) for outer in group.over],
+            "axes": [_plain_axis(axis) for axis in group.axes],
         }
         for group in spec.groups
     ]
@@ -105,20 +104,34 @@ def _as_plain(spec: PermutationSpec) -> dict[str, Any]:
     return {"groups": groups, "shapes": shapes, "aliases": dict(spec.aliases), "buffers": sorted(spec.buffers)}
 
 
+def _plain_axis(axis: Axis) -> list[Any]:
+    positions = None if axis.positions is None else axis.positions.tolist()
+    return [axis.param, axis.dim, positions, None if axis.given is None else [axis.given[0], axis.given[1].tolist()]]
+
+
 def _from_plain(plain: Mapping[str, Any]) -> PermutationSpec:
     shapes = {name: tuple(shape) for name, shape in plain["shapes"].items()}
     groups = []
     for group in plain["groups"]:
-        axes = tuple(_axis(shapes, group["size"], *axis) for axis in group["axes"])
-        groups.append(PermutationGroup(group["name"], group["size"], axes))
+        over = tuple((name, int(size)) for name, size in group["over"])
+        bare = PermutationGroup(group["name"], group["size"], (), over)
+        axes = tuple(_axis(shapes, bare, *axis) for axis in group["axes"])
+        groups.append(replace(bare, axes=axes))
     return PermutationSpec(tuple(groups), shapes, {}, plain["aliases"], frozenset(plain["buffers"]))
 
 
-def _axis(shapes: Mapping[str, tuple[int, ...]], size: int, param: str, dim: int, positions: Any) -> Axis:
+def _axis(shapes: Mapping[str, tuple[int, ...]], group: PermutationGroup, param: str, dim: int, *where: Any) -> Axis:
     """Rebuild an axis, refusing one that would move more or less than positions of its dimension."""
-    held = np.arange(size)[None] if positions is None else np.asarray(positions, dtype=np.int64)
+    positions, given = where
     extent = shapes[param][dim]
-    inside = held.ndim == 2 and held.shape[1] == size and held.min() >= 0 and held.max() < extent
-    if not inside or len(np.unique(held)) != held.size or (positions is None and size != extent):
+    held = np.arange(group.size)[None, None] if positions is None else np.asarray(positions, dtype=np.int64)
+    blocks = 1 if given is not None else group.blocks
+    inside = held.ndim == 3 and held.shape[::2] == (blocks, group.size) and held.min() >= 0 and held.max() < extent
+    if not inside or len(np.unique(held)) != held.size or (positions is None and group.units != extent):
         raise ValueError(f"axis {dim} of {param} does not fit its shape {shapes[param]}")
-    return Axis(param, dim, None if positions is None else held)
+    if given is None:
+        return Axis(param, dim, None if positions is None else held)
+    owners = np.asarray(given[1], dtype=np.int64)
+    if given[0] == dim or owners.shape != (shapes[param][given[0]],) or set(owners) != set(range(group.blocks)):
+        raise ValueError(f"axis {dim} of {param} does not fit its shape {shapes[param]}")
+    return Axis(param, dim, held, (int(given[0]), owners))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -114,7 +115,8 @@ def verify(
 def _moving(spec: PermutationSpec, seed: int) -> dict[str, Any]:
     """Draw a permutation that moves at least one unit of every group (a random one of two units may not)."""
     permutation = spec.random(seed)
-    return {name: perm if (perm != range(len(perm))).any() else perm[::-1].copy() for name, perm in permutation.items()}
+    still = {group.name for group in spec.groups if np.array_equal(permutation[group.name], group.identity())}
+    return {name: np.flip(perm, -1).copy() if name in still else perm for name, perm in permutation.items()}
 
 
 def _control(
@@ -170,17 +172,11 @@ class _Network:
 
     def outputs(self, permutation: Permutation, left_behind: tuple[str, str, int] | None = None) -> list[Tensor]:
         """Run the network with its weights permuted, all but one axis of one group."""
-        identity = self._spec.identity()
-        perms = {**identity, **permutation}
         feed: dict[str, Any] = {}
         for name, value in self._drawn.items():
             if isinstance(value, Tensor) and name in self._spec.shapes:
-                for dim in range(value.dim()):
-                    spared = left_behind is not None and left_behind[1:] == (name, dim)
-                    kept = {**perms, left_behind[0]: identity[left_behind[0]]} if spared and left_behind else perms
-                    index = self._spec.index(name, dim, kept)
-                    if index is not None:
-                        value = value.index_select(dim, torch.from_numpy(index))
+                spared = (left_behind[0], left_behind[2]) if left_behind and left_behind[1] == name else None
+                value = self._spec.permute(name, value, permutation, spared)
             feed[name] = value
         return run(self._graph, [feed[self._aliases.get(one.name, one.name)] for one in self._inputs])
 

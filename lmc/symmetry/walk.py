@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import fx
 
-from lmc.symmetry.axes import Leaf, Term, freeze, unify
+from lmc.symmetry.axes import Leaf, Term, freeze, resolve, unify
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +23,14 @@ class Value:
         One per dimension.
     uniform : bool
         The same number everywhere (``torch.zeros``): any permutation leaves it alone, so it ties nothing together.
-    each : tuple of Term
-        The last axis for every index of the first dimension, where these differ (states of several layers in one
-        tensor); an op that does not pick one of them makes them one.
+    stacked : (dim, values), optional
+        What lies at each index of one dimension, where these have axes of their own (queries, keys and values in one
+        tensor; the states of several layers). An op that does not take them apart makes their axes one.
     """
 
     axes: tuple[Term, ...]
     uniform: bool = False
-    each: tuple[Term, ...] = ()
+    stacked: tuple[int, tuple[Value, ...]] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -38,8 +38,37 @@ class Value:
         return tuple(axis.size for axis in self.axes)
 
 
+def stack(dim: int, pieces: Sequence[Value]) -> Value:
+    """Return the value that has the given ones at the indices of a new dimension, in that order."""
+    axes = [Leaf(axis.size) for axis in pieces[0].axes]
+    axes.insert(dim, Leaf(len(pieces), "taken apart by position"))
+    return Value(tuple(axes), stacked=(dim, tuple(pieces)))
+
+
 Rule: TypeAlias = Callable[["Op"], Any]
 """What an op does to axes: reads ``op``'s arguments, unifies or freezes, returns the output value (or a list)."""
+
+
+@dataclass(eq=False)
+class Trace:
+    """What a walk leaves behind beside the axes: every tensor, what every op paired, what was taken apart.
+
+    Parameters
+    ----------
+    values : list of Value
+        Every tensor of the graph.
+    pairs : list of list
+        For every op the axes it made one: these are matched index by index.
+    born : dict
+        Axis that a reshape made, to the place (op, dimension) where it did.
+    taken_apart : set
+        Places whose axis an op took apart by position.
+    """
+
+    values: list[Value] = field(default_factory=list)
+    pairs: list[list[tuple[Term, Term]]] = field(default_factory=list)
+    born: dict[Leaf, tuple[int, int]] = field(default_factory=dict)
+    taken_apart: set[tuple[int, int]] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -53,6 +82,12 @@ class Op:
     """Shape of the output, or a list of shapes where the op returns several tensors."""
     schema: tuple[str, ...] = ()
     """Names of the arguments, in order."""
+    index: int = 0
+    """Number of the op in the walk."""
+    trace: Trace = field(default_factory=Trace)
+    apart: frozenset[tuple[int, int]] = frozenset()
+    """Places (op, dimension) known from an earlier walk to be taken apart by position."""
+    pairs: list[tuple[Term, Term]] = field(default_factory=list)
 
     def get(self, position: int, default: Any = None) -> Any:
         """Return an argument by position, whether it was passed by position or by name."""
@@ -66,6 +101,11 @@ class Op:
         """Every tensor argument, lists opened."""
         return list(_values([*self.args, *self.kwargs.values()]))
 
+    def unify(self, a: Term, b: Term) -> None:
+        """Make two axes one, since the op matches them index by index."""
+        self.pairs.append((a, b))
+        unify(a, b)
+
     def freeze(self, *axes: Term, why: str = "") -> None:
         """Freeze axes, naming this op (and what it does with them) as the reason."""
         for axis in axes:
@@ -74,6 +114,21 @@ class Op:
     def frozen(self, size: int, why: str = "") -> Leaf:
         """Return a new axis that nothing may permute."""
         return Leaf(size, f"{self.name}: {why}" if why else self.name)
+
+    def take_apart(self, axis: Term) -> None:
+        """Note that the op tells the positions of an axis apart."""
+        place = self.trace.born.get(axis) if isinstance(axis := resolve(axis), Leaf) else None
+        if place is not None:
+            self.trace.taken_apart.add(place)
+
+    def collapse(self, value: Value) -> None:
+        """Make the axes of stacked tensors one: the op treats them alike."""
+        if value.stacked is not None:
+            dim, pieces = value.stacked
+            for piece in pieces:
+                self.collapse(piece)
+                for axis, own in zip((*value.axes[:dim], *value.axes[dim + 1 :]), piece.axes, strict=True):
+                    self.unify(axis, own)
 
 
 def _values(things: Any) -> Any:
@@ -100,67 +155,83 @@ def fill(shape: Any, axis: Callable[[int], Term], *, uniform: bool = False) -> A
     return Value(tuple(axis(size) for size in shape), uniform=uniform)
 
 
-def walk(graph_module: fx.GraphModule, inputs: Sequence[Any], rules: Mapping[str, Rule]) -> Any:
-    """Follow the graph once.
+@dataclass(frozen=True)
+class Walk:
+    """One walk over a graph and its subgraphs.
 
     Parameters
     ----------
-    graph_module : torch.fx.GraphModule
-        Exported, undecomposed.
-    inputs : sequence
-        One value per placeholder.
     rules : mapping
         Op name (``aten.linear``) to rule; ops that are missing freeze what they touch.
-
-    Returns
-    -------
-    object
-        What the graph returns, values in place of tensors.
+    apart : frozenset
+        Places that an earlier walk found to be taken apart by position.
+    trace : Trace
+        Filled as the walk goes.
     """
-    env: dict[fx.Node, Any] = {}
-    feed = iter(inputs)
-    for node in graph_module.graph.nodes:
-        if node.op == "placeholder":
-            env[node] = next(feed)
-        elif node.op == "get_attr":
-            env[node] = _attribute(graph_module, str(node.target))
-        elif node.op == "call_function":
-            env[node] = _call(node, fx.map_arg(node.args, env.get), fx.map_arg(node.kwargs, env.get), rules)
-            _forget_constants(node, env)
-        elif node.op == "output":
-            return fx.map_arg(node.args[0], env.get)
-    raise ValueError("the graph has no output")
+
+    rules: Mapping[str, Rule]
+    apart: frozenset[tuple[int, int]] = frozenset()
+    trace: Trace = field(default_factory=Trace)
+
+    def run(self, graph_module: fx.GraphModule, inputs: Sequence[Any]) -> Any:
+        """Follow the graph once.
+
+        Parameters
+        ----------
+        graph_module : torch.fx.GraphModule
+            Exported, undecomposed.
+        inputs : sequence
+            One value per placeholder.
+
+        Returns
+        -------
+        object
+            What the graph returns, values in place of tensors.
+        """
+        env: dict[fx.Node, Any] = {}
+        feed = iter(inputs)
+        for node in graph_module.graph.nodes:
+            if node.op == "placeholder":
+                env[node] = next(feed)
+            elif node.op == "get_attr":
+                env[node] = _attribute(graph_module, str(node.target))
+            elif node.op == "call_function":
+                env[node] = self._call(node, fx.map_arg(node.args, env.get), fx.map_arg(node.kwargs, env.get))
+                _forget_constants(node, env)
+            elif node.op == "output":
+                return fx.map_arg(node.args[0], env.get)
+            self.trace.values.extend(_values([env[node]]))
+        raise ValueError("the graph has no output")
+
+    def _call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        if node.target is operator.getitem:
+            return args[0][args[1]]
+        graphs = [arg for arg in args if isinstance(arg, fx.GraphModule)]
+        if len(graphs) == 1 and "wrap_with" in str(node.target):
+            # A subgraph (wrap_with_set_grad_enabled) is walked as if it stood in the graph itself.
+            return self.run(graphs[0], args[args.index(graphs[0]) + 1 :])
+        name = str(node.target) if graphs else op_name(node.target)
+        schema = getattr(node.target, "_schema", None)
+        names = tuple(argument.name for argument in schema.arguments) if schema else ()
+        index = len(self.trace.pairs)
+        op = Op(name, args, kwargs, _shape(node.meta.get("val")), names, index, self.trace, self.apart)
+        self.trace.pairs.append(op.pairs)
+        rule = unknown if graphs else self.rules.get(name) or self.rules.get(name.removesuffix("_")) or unknown
+        if not getattr(rule, "takes_stacks", False):
+            for value in op.values:
+                op.collapse(value)
+        return rule(op)
+
+
+def takes_stacks(rule: Rule) -> Rule:
+    """Mark a rule that keeps stacked tensors apart."""
+    rule.takes_stacks = True  # type: ignore[attr-defined]
+    return rule
 
 
 def _attribute(graph_module: fx.GraphModule, path: str) -> Any:
     thing = operator.attrgetter(path)(graph_module)
     return constant(thing) if isinstance(thing, torch.Tensor) else thing
-
-
-def _call(node: fx.Node, args: Any, kwargs: Any, rules: Mapping[str, Rule]) -> Any:
-    if node.target is operator.getitem:
-        return args[0][args[1]]
-    graphs = [arg for arg in args if isinstance(arg, fx.GraphModule)]
-    if graphs:
-        return _higher_order(node, graphs, args, rules)
-    name = op_name(node.target)
-    schema = getattr(node.target, "_schema", None)
-    op = Op(name, args, kwargs, _shape(node.meta.get("val")), tuple(a.name for a in schema.arguments) if schema else ())
-    if name != "aten.select":
-        for value in op.values:
-            for axis in value.each:
-                unify(value.axes[-1], axis)
-    rule = rules.get(name) or rules.get(name.removesuffix("_")) or unknown
-    return rule(op)
-
-
-def _higher_order(node: fx.Node, graphs: Sequence[fx.GraphModule], args: Any, rules: Mapping[str, Rule]) -> Any:
-    """Walk a subgraph (``wrap_with_set_grad_enabled``) as if it stood in the graph itself."""
-    if len(graphs) == 1 and "wrap_with" in str(node.target):
-        inner = graphs[0]
-        return walk(inner, args[args.index(inner) + 1 :], rules)
-    op = Op(str(node.target), [a for a in args if not isinstance(a, fx.GraphModule)], {}, _shape(node.meta.get("val")))
-    return unknown(op)
 
 
 def op_name(target: Any) -> str:
@@ -208,5 +279,5 @@ def broadcast(op: Op, values: Sequence[Value], shape: Sequence[int]) -> Value:
         offset = len(shape) - len(value.axes)
         for dim, axis in enumerate(value.axes):
             if axis.size == shape[offset + dim] and axis.size != 1:
-                unify(axes[offset + dim], axis)
+                op.unify(axes[offset + dim], axis)
     return Value(tuple(axes), uniform=bool(values) and all(value.uniform for value in values))

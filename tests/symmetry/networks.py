@@ -109,6 +109,77 @@ class Attention(nn.Module):
         return self.head((x + self.out(attended)).mean(1))
 
 
+class Encoder(nn.Module):
+    """torch's own encoder layer: fused projections, post-norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3, 8)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 10, batch_first=True, activation="gelu")
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.embed(x)).mean(1))
+
+
+class GroupedQueries(nn.Module):
+    """Six query heads that share three key/value heads, two each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3, 5)
+        self.query, self.key, self.value = nn.Linear(5, 24), nn.Linear(5, 12), nn.Linear(5, 12)
+        self.out, self.head = nn.Linear(24, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        q = self.query(x).unflatten(-1, (6, 4)).transpose(1, 2)
+        k, v = (part(x).unflatten(-1, (3, 4)).transpose(1, 2) for part in (self.key, self.value))
+        attended = F.scaled_dot_product_attention(q, k, v, enable_gqa=True).transpose(1, 2).flatten(-2)
+        return self.head((x + self.out(attended)).mean(1))
+
+
+class HeadsFirst(nn.Module):
+    """Projections of shape [heads, head_dim, d], multiplied by einsum: heads and their insides are two dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3, 6)
+        self.query, self.key, self.value = (nn.Parameter(torch.randn(2, 4, 6)) for _ in range(3))
+        self.out, self.head = nn.Parameter(torch.randn(6, 8)), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        q, k, v = (torch.einsum("ihd,bpd->biph", w, x) for w in (self.query, self.key, self.value))
+        weights = torch.einsum("biph,biqh->bipq", q, k).softmax(-1)
+        mixed = torch.einsum("bipq,biqh->bpih", weights, v).flatten(2)
+        return self.head((x + torch.einsum("df,bpf->bpd", self.out, mixed)).mean(1))
+
+
+class NormedHeads(Attention):
+    """Queries and keys normalised by one LayerNorm for all heads: it holds the inner axis without the heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.LayerNorm(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        q, k, v = (part(x).unflatten(-1, (2, 4)).transpose(1, 2) for part in (self.query, self.key, self.value))
+        attended = F.scaled_dot_product_attention(self.inner(q), self.inner(k), v).transpose(1, 2).flatten(-2)
+        return self.head((self.norm(x) + self.out(attended)).mean(1))
+
+
+class CrossedHeads(Attention):
+    """Every query head meets every key head: what lies inside cannot differ from head to head."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.embed(x))
+        q, k, v = (part(x).unflatten(-1, (2, 4)) for part in (self.query, self.key, self.value))
+        scores = torch.tanh(q @ k.transpose(-1, -2))  # heads x heads, at every position
+        return self.head((x + self.out((scores @ v).flatten(-2))).mean(1))
+
+
 def chain(*layers: nn.Module) -> Callable[[], nn.Module]:
     return lambda: copy.deepcopy(nn.Sequential(*layers))
 
@@ -141,7 +212,7 @@ def single_out(net: Function, x: Tensor) -> Tensor:
 
 
 def unknown_op(net: Function, x: Tensor) -> Tensor:
-    return net.head(torch.roll(torch.relu(net.stem(x)), 1, 1) * torch.cummax(net.other(x), 1).values)
+    return net.head(torch.fft.fft(torch.relu(net.stem(x))).abs() * torch.cummax(net.other(x), 1).values)
 
 
 CASES: dict[str, Case] = {
@@ -188,4 +259,9 @@ CASES: dict[str, Case] = {
     "lstm, projected": Case(lambda: Recurrent(nn.LSTM, proj_size=4), (2, 4, 3), [5, 4]),
     "gru, bidirectional": Case(lambda: Recurrent(nn.GRU, num_layers=2, bidirectional=True), (2, 4, 3), [5, 5, 5, 5]),
     "attention": Case(Attention, (2, 4, 3), [8, 2, 4, 4]),
+    "fused attention": Case(Encoder, (2, 4, 3), [8, 2, 4, 4, 10]),
+    "grouped queries": Case(GroupedQueries, (2, 4, 3), [5, 3, 2, 4, 4]),
+    "heads first": Case(HeadsFirst, (2, 4, 3), [6, 2, 4, 4]),
+    "normed heads": Case(NormedHeads, (2, 4, 3), [8, 2, 4, 4]),
+    "crossed heads": Case(CrossedHeads, (2, 4, 3), [8, 2, 2, 4, 4]),
 }

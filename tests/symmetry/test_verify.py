@@ -9,7 +9,7 @@ import torch
 from symmetry.networks import CASES
 from torch import nn
 
-from lmc.symmetry import PermutationGroup, find_symmetries, verify
+from lmc.symmetry import find_symmetries, verify
 from lmc.testing import tiny_cnn, tiny_mlp
 
 
@@ -18,7 +18,7 @@ def without(spec, group_at: int, axis_at: int):
     groups = list(spec.groups)
     axes = list(groups[group_at].axes)
     del axes[axis_at]
-    groups[group_at] = PermutationGroup(groups[group_at].name, groups[group_at].size, tuple(axes))
+    groups[group_at] = replace(groups[group_at], axes=tuple(axes))
     return replace(spec, groups=tuple(groups))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmc.symmetry.axes import Leaf, Product, unify
+from lmc.symmetry.axes import Leaf, Product
 from lmc.symmetry.walk import Op, Value, broadcast
 
 
@@ -11,8 +11,8 @@ def scaled_dot_product_attention(op: Op) -> Value:
     query, key, value, mask = (op.get(i) for i in range(4))
     if query.axes[-3].size != key.axes[-3].size:
         key, value = _repeated(key, query), _repeated(value, query)
-    unify(query.axes[-1], key.axes[-1])
-    unify(key.axes[-2], value.axes[-2])
+    op.unify(query.axes[-1], key.axes[-1])
+    op.unify(key.axes[-2], value.axes[-2])
     if op.get(5, False):
         op.freeze(query.axes[-2], key.axes[-2], why="causal order")
     leading = broadcast(op, [Value(v.axes[:-2]) for v in (query, key, value)], op.shape[:-2]).axes

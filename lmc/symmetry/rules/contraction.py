@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 
-from lmc.symmetry.axes import Term, unify
+from lmc.symmetry.axes import Term
 from lmc.symmetry.walk import Op, Value, broadcast
 
 
 def linear(op: Op) -> Value:
     """``x @ weight.T + bias``."""
     x, weight, bias = op.get(0), op.get(1), op.get(2)
-    unify(x.axes[-1], weight.axes[-1])
+    op.unify(x.axes[-1], weight.axes[-1])
     if bias is not None:
-        unify(bias.axes[-1], weight.axes[0])
+        op.unify(bias.axes[-1], weight.axes[0])
     return Value((*x.axes[:-1], *weight.axes[:-1]))
 
 
 def matmul(op: Op) -> Value:
     """Batched matrix product, with broadcasting of the leading dimensions and vectors on either side."""
     a, b = op.get(0), op.get(1)
-    unify(a.axes[-1], b.axes[-2] if len(b.axes) > 1 else b.axes[-1])
+    op.unify(a.axes[-1], b.axes[-2] if len(b.axes) > 1 else b.axes[-1])
     leading_a, leading_b = Value(a.axes[:-2]), Value(b.axes[:-2])
     rows, columns = a.axes[-2:-1], b.axes[-1:] if len(b.axes) > 1 else ()
     leading = op.shape[: len(op.shape) - len(rows) - len(columns)]
@@ -30,7 +31,7 @@ def matmul(op: Op) -> Value:
 def addmm(op: Op) -> Value:
     """``bias + a @ b``, batched or not."""
     bias, a, b = op.get(0), op.get(1), op.get(2)
-    product = matmul(Op(op.name, (a, b), {}, op.shape))
+    product = matmul(replace(op, args=(a, b), kwargs={}))
     return broadcast(op, [product, bias], op.shape)
 
 
@@ -51,7 +52,7 @@ def einsum(op: Op) -> Value:
             if letter not in letters or letters[letter].size == 1:
                 letters[letter] = axis
             elif axis.size != 1:
-                unify(letters[letter], axis)
+                op.unify(letters[letter], axis)
     if "->" not in equation:
         plain = inputs.replace(",", "").replace("...", "")
         output = "..." + "".join(sorted(c for c in set(plain) if plain.count(c) == 1))
@@ -60,7 +61,7 @@ def einsum(op: Op) -> Value:
 
 def dot(op: Op) -> Value:
     """Inner product of two vectors."""
-    unify(op.get(0).axes[0], op.get(1).axes[0])
+    op.unify(op.get(0).axes[0], op.get(1).axes[0])
     return Value(())
 
 

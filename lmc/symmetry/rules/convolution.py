@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lmc.symmetry.axes import Product, reshape, unify
+from lmc.symmetry.axes import Product, Term, reshape
 from lmc.symmetry.walk import Op, Value
 
 
@@ -29,25 +29,25 @@ def _convolve(op: Op, transposed: bool, groups: int) -> Value:
     channels = x.axes[-spatial - 1]
     first, second = weight.axes[:2]
     if groups == 1:
-        unify(channels, first if transposed else second)
+        op.unify(channels, first if transposed else second)
         out = second if transposed else first
     else:
-        out = _grouped(channels, first, second, groups, transposed)
+        out = _grouped(op, channels, first, second, groups, transposed)
     if bias is not None:
-        unify(bias.axes[0], out)
+        op.unify(bias.axes[0], out)
     after = (op.frozen(size, "spatial positions") for size in op.shape[-spatial:])
     return Value((*x.axes[: -spatial - 1], out, *after))
 
 
-def _grouped(channels, first, second, groups: int, transposed: bool):
+def _grouped(op: Op, channels: Term, first: Term, second: Term, groups: int, transposed: bool) -> Term:
     """Groups are the outer factor of the channels on both sides; the second axis of the weight lies inside a group."""
     group, inside = reshape([channels], [groups, channels.size // groups])
     weight_group, weight_inside = reshape([first], [groups, first.size // groups])
-    unify(group, weight_group)
+    op.unify(group, weight_group)
     if transposed:
-        unify(inside, weight_inside)
+        op.unify(inside, weight_inside)
         return Product((group, second))
-    unify(inside, second)
+    op.unify(inside, second)
     return first
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lmc.symmetry.axes import unify
-from lmc.symmetry.walk import Op, Value, broadcast
+from lmc.symmetry.walk import Op, Value, broadcast, takes_stacks
 
 
 def elementwise(op: Op) -> Value:
@@ -11,16 +10,22 @@ def elementwise(op: Op) -> Value:
     return broadcast(op, op.values, op.shape)
 
 
+@takes_stacks
 def same(op: Op) -> Value:
-    """Return the input itself: copies, casts, dropout at rest, softmax and the like."""
+    """Return the input itself: copies, casts, dropout at rest."""
     return op.values[0]
+
+
+def softmax(op: Op) -> Value:
+    """Softmax along a dimension: its positions are treated alike."""
+    return op.get(0)
 
 
 def prelu(op: Op) -> Value:
     """One slope for all channels, or one each."""
     x, slope = op.get(0), op.get(1)
     if slope.axes and slope.axes[0].size > 1:
-        unify(slope.axes[0], x.axes[1] if len(x.axes) > 1 else x.axes[0])
+        op.unify(slope.axes[0], x.axes[1] if len(x.axes) > 1 else x.axes[0])
     return x
 
 
@@ -34,12 +39,13 @@ _BINARY = """add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_x
     logical_or logical_xor lt masked_fill maximum minimum mul multiply ne not_equal remainder rsub sub subtract
     true_divide where xlogy __and__ __or__ __xor__"""
 _SAME = """alias clone contiguous detach detach_ dropout alpha_dropout feature_dropout feature_alpha_dropout
-    native_dropout lift_fresh lift_fresh_copy log_softmax softmax to _to_copy type_as
-    float half double requires_grad_
-    _softmax _log_softmax _safe_softmax softmin"""
+    native_dropout lift_fresh lift_fresh_copy to _to_copy type_as
+    float half double requires_grad_"""
+_SOFTMAX = "softmax log_softmax softmin _softmax _log_softmax _safe_softmax"
 
 RULES = {
     **{f"aten.{name}": elementwise for name in (_UNARY + " " + _BINARY).split()},
     **{f"aten.{name}": same for name in _SAME.split()},
+    **{f"aten.{name}": softmax for name in _SOFTMAX.split()},
     "aten.prelu": prelu,
 }

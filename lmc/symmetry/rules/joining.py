@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmc.symmetry.axes import Leaf, Part, Product, Sum, Term, unify
+from lmc.symmetry.axes import Leaf, Part, Product, Sum, Term
 from lmc.symmetry.walk import Op, Value, broadcast, fill
 
 
@@ -83,7 +83,7 @@ def copy(op: Op) -> Value:
     if isinstance(source, Value):
         for axis, own in zip(reversed(target.axes), reversed(source.axes), strict=False):
             if axis.size == own.size and not source.uniform:
-                unify(axis, own)
+                op.unify(axis, own)
     return Value(target.axes)
 
 

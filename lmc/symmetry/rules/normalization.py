@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from lmc.symmetry.axes import Term, reshape, unify
+from lmc.symmetry.axes import Term, reshape
 from lmc.symmetry.walk import Op, Value
 
 
-def _tie(channels: Term, *vectors: Value | None) -> None:
+def _tie(op: Op, channels: Term, *vectors: Value | None) -> None:
     for vector in vectors:
         if vector is not None:
-            unify(vector.axes[0], channels)
+            op.unify(vector.axes[0], channels)
 
 
 def batch_norm(op: Op) -> Value:
     """Batch or instance norm: weight, bias, running mean and running variance."""
     x = op.get(0)
-    _tie(x.axes[1], *(op.get(position) for position in range(1, 5)))
+    _tie(op, x.axes[1], *(op.get(position) for position in range(1, 5)))
     return x
 
 
@@ -25,7 +25,7 @@ def layer_norm(op: Op) -> Value:
     for vector in (op.get(2), op.get(3)):
         if isinstance(vector, Value):
             for axis, own in zip(x.axes[-len(shape) :], vector.axes, strict=True):
-                unify(axis, own)
+                op.unify(axis, own)
     return x
 
 
@@ -34,7 +34,7 @@ def group_norm(op: Op) -> Value:
     x, groups = op.get(0), op.get(1)
     channels = x.axes[1]
     reshape([channels], [groups, channels.size // groups])
-    _tie(channels, op.get(2), op.get(3))
+    _tie(op, channels, op.get(2), op.get(3))
     return x
 
 

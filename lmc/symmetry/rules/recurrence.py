@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from lmc.symmetry.axes import Leaf, Product, Sum, Term, unify
-from lmc.symmetry.walk import Op, Value
+from lmc.symmetry.axes import Leaf, Product, Sum, Term
+from lmc.symmetry.walk import Op, Value, stack
 
 
 def _recurrence(gates: int) -> Callable[[Op], list[Value]]:
@@ -18,7 +18,7 @@ def _recurrence(gates: int) -> Callable[[Op], list[Value]]:
         cells = [weights[start : start + per_cell] for start in range(0, len(weights), per_cell)]
         features, outs, units = x.axes[-1], [], []
         for layer in range(layers):
-            pairs = [_cell(features, cell, biases, gates) for cell in cells[layer * directions :][:directions]]
+            pairs = [_cell(op, features, cell, biases, gates) for cell in cells[layer * directions :][:directions]]
             outs += [out for out, _ in pairs]
             units += [unit for _, unit in pairs]
             features = pairs[0][0] if directions == 1 else Sum(tuple(out for out, _ in pairs))
@@ -28,19 +28,19 @@ def _recurrence(gates: int) -> Callable[[Op], list[Value]]:
     return rule
 
 
-def _cell(features: Term, weights: Sequence[Value], biases: bool, gates: int) -> tuple[Term, Term]:
+def _cell(op: Op, features: Term, weights: Sequence[Value], biases: bool, gates: int) -> tuple[Term, Term]:
     """Tie one layer and direction together; return what it gives out (projected or not) and its units."""
     from_input, from_hidden = weights[0], weights[1]
     units = Leaf(from_hidden.axes[0].size // gates)
     rows = Product((Leaf(gates, "gates"), units))
-    unify(from_input.axes[1], features)
+    op.unify(from_input.axes[1], features)
     for value in weights[: 2 + 2 * biases]:
-        unify(value.axes[0], rows)
+        op.unify(value.axes[0], rows)
     out: Term = units
     if len(weights) > 2 + 2 * biases:
         out, before = weights[-1].axes
-        unify(before, units)
-    unify(from_hidden.axes[1], out)
+        op.unify(before, units)
+    op.unify(from_hidden.axes[1], out)
     return out, units
 
 
@@ -50,9 +50,9 @@ def _states(op: Op, given: Sequence[Value], axes: Sequence[Sequence[Term]]) -> l
     for start, shape, own in zip(given, op.shape[1:], axes, strict=False):
         if not start.uniform:
             for axis in own:
-                unify(axis, start.axes[-1])
-        fixed = [op.frozen(size, "layers and batch") for size in shape[:-1]]
-        finals.append(Value((*fixed, Leaf(shape[-1])), each=tuple(own)))
+                op.unify(axis, start.axes[-1])
+        batch = [op.frozen(size, "batch") for size in shape[1:-1]]
+        finals.append(stack(0, [Value((*batch, axis)) for axis in own]))
     return finals
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lmc.symmetry.axes import Leaf, Term, split, unify
-from lmc.symmetry.walk import Op, Value, broadcast, unknown
+from lmc.symmetry.axes import Leaf, Term, split
+from lmc.symmetry.walk import Op, Value, broadcast, takes_stacks, unknown
 
 
 def _cut(axis: Term, start: int, stop: int) -> Term:
@@ -34,15 +34,17 @@ def slice_(op: Op) -> Value:
     return _with(x, dim, _cut(axis, start, stop))
 
 
+@takes_stacks
 def select(op: Op) -> Value:
     """``x[..., index, ...]``: one position is singled out, the others stay interchangeable."""
     x, dim, index = op.get(0), op.get(1), op.get(2)
     dim %= len(x.axes)
-    if x.each and dim == 0:
-        return Value((*x.axes[1:-1], x.each[index]))
-    for axis in x.each:
-        unify(x.axes[-1], axis)
+    if x.stacked is not None:
+        if x.stacked[0] == dim:
+            return x.stacked[1][index]
+        op.collapse(x)
     if not x.uniform:
+        op.take_apart(x.axes[dim])
         index %= x.axes[dim].size
         _cut(x.axes[dim], index, index + 1)
     return Value((*x.axes[:dim], *x.axes[dim + 1 :]), uniform=x.uniform)
@@ -54,23 +56,40 @@ def narrow(op: Op) -> Value:
     return _with(x, dim % len(x.axes), Leaf(length) if x.uniform else _cut(x.axes[dim], start, start + length))
 
 
+@takes_stacks
 def divide(op: Op) -> list[Value]:
     """Chunk, split, tensor_split: stretches laid one after the other."""
     x = op.get(0)
     dim = (op.kwargs.get("dim", op.get(2, 0)) or 0) % len(x.axes)
+    sizes = [shape[dim] for shape in op.shape]
+    if x.stacked is not None:
+        if x.stacked[0] == dim and set(sizes) == {1}:
+            return [_with_one(piece, dim) for piece in x.stacked[1]]
+        op.collapse(x)
+    if set(sizes) == {1}:
+        op.take_apart(x.axes[dim])
     pieces, start = [], 0
-    for shape in op.shape:
-        size = shape[dim]
+    for size in sizes:
         pieces.append(_with(x, dim, Leaf(size) if x.uniform else _cut(x.axes[dim], start, start + size)))
         start += size
     return pieces
 
 
+def _with_one(value: Value, dim: int) -> Value:
+    return Value((*value.axes[:dim], Leaf(1), *value.axes[dim:]), uniform=value.uniform)
+
+
+@takes_stacks
 def unbind(op: Op) -> list[Value]:
     """Every position of a dimension on its own."""
     x, dim = op.get(0), op.get(1, 0) or 0
     dim %= len(x.axes)
+    if x.stacked is not None:
+        if x.stacked[0] == dim:
+            return list(x.stacked[1])
+        op.collapse(x)
     if not x.uniform:
+        op.take_apart(x.axes[dim])
         op.freeze(x.axes[dim], why="taken apart by position")
     return [Value((*x.axes[:dim], *x.axes[dim + 1 :]), uniform=x.uniform) for _ in op.shape]
 
@@ -98,7 +117,16 @@ def index_select(op: Op) -> Value:
     return _with(x, dim, chosen.axes[0])
 
 
+def roll(op: Op) -> Value:
+    """``x.roll(shifts, dims)``: positions of those dimensions change places, all others stay as they are."""
+    x, dims = op.get(0), op.get(2)
+    rolled = {dim % len(x.axes) for dim in ([dims] if isinstance(dims, int) else dims or range(len(x.axes)))}
+    op.freeze(*(x.axes[dim] for dim in rolled), why="positions are shifted")
+    return x
+
+
 RULES = {
+    "aten.roll": roll,
     "aten.slice": slice_,
     "aten.select": select,
     "aten.narrow": narrow,
