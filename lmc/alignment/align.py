@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from lmc._errors import MismatchError
+from lmc._methods import ALIGNMENTS, load_method
 from lmc._types import StateDict
 from lmc.alignment.base import AbstractAlignment
 from lmc.alignment.result import AlignmentResult
-from lmc.alignment.weight_matching import WeightMatching
 from lmc.symmetry import PermutationSpec
 
 
@@ -19,7 +19,7 @@ def align(
     b: StateDict,
     spec: PermutationSpec,
     *,
-    method: AbstractAlignment | None = None,
+    method: str | AbstractAlignment = "weights",
     data: Any = None,
 ) -> AlignmentResult:
     """Find the permutation of B's units that aligns B to A.
@@ -30,8 +30,8 @@ def align(
         State dicts of one architecture; neither is modified.
     spec : PermutationSpec
         Its symmetries, from :func:`lmc.find_symmetries`.
-    method : AbstractAlignment, optional
-        How; :class:`WeightMatching` by default.
+    method : str or AbstractAlignment
+        How: ``"weights?restarts=4"`` or ``WeightMatching(restarts=4)``.
     data : object, optional
         Examples, for methods that need them.
 
@@ -44,6 +44,8 @@ def align(
     ------
     MismatchError
         If a state dict is not of the spec's architecture, or holds NaN or infinite weights.
+    UsageError
+        For an unknown method or option, with the nearest known one.
 
     Examples
     --------
@@ -61,4 +63,5 @@ def align(
         broken = [key for key, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
         if broken:
             raise MismatchError(f"Weights of {name} are NaN or infinite in {', '.join(broken[:4])}: nothing to align.")
-    return (method or WeightMatching()).align(a, b, spec, data)
+    chosen = load_method(method, ALIGNMENTS, "alignment") if isinstance(method, str) else method
+    return chosen.align(a, b, spec, data)

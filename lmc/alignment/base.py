@@ -5,9 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from lmc._errors import UsageError
 from lmc._types import StateDict
 from lmc.alignment.result import AlignmentResult
 from lmc.symmetry import PermutationSpec
+
+
+def check_seed(seed: int) -> None:
+    """Raise UsageError for what numpy's generators would refuse later."""
+    if not isinstance(seed, int) or seed < 0:
+        raise UsageError(f"A seed is a whole number from 0 up, not {seed!r}.")
 
 
 class AbstractAlignment(ABC):

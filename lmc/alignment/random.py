@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmc._types import StateDict
-from lmc.alignment.base import AbstractAlignment
+from lmc.alignment.base import AbstractAlignment, check_seed
 from lmc.alignment.result import AlignmentResult
 from lmc.symmetry import PermutationSpec
 
@@ -22,6 +22,9 @@ class RandomPermutation(AbstractAlignment):
     """
 
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
     def align(self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None) -> AlignmentResult:
         """Return a permutation drawn uniformly from all of them."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmc._errors import UsageError
-from lmc._types import StateDict
+from lmc._types import Permutation, StateDict
 from lmc.alignment.assignment import assign
-from lmc.alignment.base import AbstractAlignment
+from lmc.alignment.base import AbstractAlignment, check_seed
 from lmc.alignment.result import AlignmentResult
 from lmc.symmetry import Axis, PermutationGroup, PermutationSpec
 
@@ -27,13 +27,13 @@ class WeightMatching(AbstractAlignment):
     .. math:: \max_P \sum_{\text{parameters}} \langle A, P(B) \rangle
 
     One group at a time is optimised exactly, the others held: a linear assignment on the sum of the Gram matrices of
-    all its axes. The order of the groups decides which of many local optima is reached, so several orders are tried
-    and the best objective is kept.
+    all its axes; heads together with what lies inside them. Start and order of the groups decide which of many local
+    optima is reached, so several are tried and the best objective is kept.
 
     Parameters
     ----------
     restarts : int
-        Random orders tried.
+        Random orders tried: the first starts from B as it is, every second of the others from a random permutation.
     sweeps : int
         Most passes over all groups in one restart.
     seed : int
@@ -59,15 +59,15 @@ class WeightMatching(AbstractAlignment):
         for name in ("restarts", "sweeps"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UsageError(f"weights: {name} must be a positive integer, got {getattr(self, name)!r}.")
+        check_seed(self.seed)
 
     def align(self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None) -> AlignmentResult:
         """Run every restart and keep the best."""
         start = time.perf_counter()
-        # One group is optimised exactly in one step, so further orders would only repeat it.
-        restarts = self.restarts if len(spec.groups) > 1 else 1
-        rngs = [np.random.default_rng((self.seed, restart)) for restart in range(restarts)]
         problem = _Problem(a, b, spec)
-        runs = [_Descent(problem).run(rng, self.sweeps) for rng in rngs]
+        # A single group that meets only frozen axes is optimised exactly in one step: restarts would repeat it.
+        single = len(spec.groups) == 1 and not problem.entangled(spec.groups[0].name)
+        runs = [self._restart(problem, restart) for restart in range(1 if single else self.restarts)]
         best = max(runs, key=lambda run: run.trace[-1])
         objectives = tuple(run.trace[-1] for run in runs)
         return AlignmentResult(
@@ -85,6 +85,11 @@ class WeightMatching(AbstractAlignment):
             citation=self.citation,
         )
 
+    def _restart(self, problem: _Problem, restart: int) -> _Run:
+        rng = np.random.default_rng((self.seed, restart))
+        start = problem.spec.random(int(rng.integers(2**31))) if restart % 2 else None
+        return _Descent(problem, start).run(rng, self.sweeps)
+
 
 @dataclass(frozen=True)
 class _Run:
@@ -99,7 +104,7 @@ def _message(best: _Run, objectives: tuple[float, ...], sweeps: int) -> str:
 
 
 class _Problem:
-    """What all restarts share: the parameters in float32, A's units as rows, the objective before anything moves."""
+    """What all restarts share: the parameters in float32, and A's units as rows."""
 
     def __init__(self, a: StateDict, b: StateDict, spec: PermutationSpec) -> None:
         self.spec = spec
@@ -113,7 +118,6 @@ class _Problem:
         # What no group moves adds the same to every permutation.
         fixed = {name: tensor for name, tensor in b.items() if name not in names | spec.buffers | set(spec.aliases)}
         self.fixed = inner(a, fixed)
-        self.start = self.fixed + inner(self.a, self.b)
 
     def gram(self, axis: Axis, b: Mapping[str, Tensor]) -> Tensor:
         """Return the inner product of every unit of A with every unit of B along one axis, blocks included."""
@@ -148,16 +152,16 @@ def inner(a: StateDict, b: StateDict) -> float:
 class _Descent:
     """One coordinate descent: B is kept permuted, Gram matrices are kept until an axis they sum over moves."""
 
-    def __init__(self, problem: _Problem) -> None:
+    def __init__(self, problem: _Problem, start: Permutation | None = None) -> None:
         self._problem = problem
-        self._b = dict(problem.b)
+        self._b = {name: problem.spec.permute(name, tensor, start or {}) for name, tensor in problem.b.items()}
         self._grams: dict[str, dict[Axis, Tensor]] = {name: {} for name in problem.axes}
-        self._permutation = problem.spec.identity()
+        self._permutation = problem.spec.check(start or {})
 
     def run(self, rng: np.random.Generator, sweeps: int) -> _Run:
         """Sweep over the groups in random order until none of them moves."""
         waiting = set(self._problem.axes)
-        trace = [self._problem.start]
+        trace = [self._problem.fixed + inner(self._problem.a, self._b)]
         for _ in range(sweeps):
             gained = 0.0
             for name in map(str, rng.permutation(sorted(waiting))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,7 +30,7 @@ For example:
 `lmc COMMAND --help` tells about each.
 """
 
-_EPILOGUE = "Exit codes: 0 done, 2 wrong usage, 3 unusable input, 4 the symmetry check failed."
+_EPILOGUE = "Exit codes: 0 done, 2 wrong usage, 3 unusable input, 4 the symmetries could not be found or proved."
 
 
 def make_app() -> App:
@@ -44,6 +45,8 @@ def make_app() -> App:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
+    # Threads that spin while they wait make small work crawl where cores are shared; must be said before torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app = make_app()
     try:
         app(sys.argv[1:] if argv is None else list(argv), exit_on_error=False, result_action="return_value")
@@ -52,6 +55,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     except LmcError as error:
         print(f"lmc: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # What reads the output has left (head); closing stdout again at exit would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        print(f"lmc: {error}", file=sys.stderr)
+        sys.exit(3)
     except KeyboardInterrupt:
         print("lmc: interrupted", file=sys.stderr)
         sys.exit(130)

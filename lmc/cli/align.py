@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lmc.cli.common import Common, check_writable, describe_model
+from lmc.cli.common import Common, check_writable, describe_model, describe_proof
 
 
 def align(
@@ -19,6 +19,7 @@ def align(
     output: Annotated[Path, Parameter(alias="-o")],
     align: str = "weights",
     model: str | None = None,
+    data: str | None = None,
     save_permutation: Path | None = None,
     common: Common = Common(),  # noqa: B008
 ) -> None:
@@ -43,23 +44,29 @@ def align(
         Method, with its options: weights?restarts=8, random, none.
     model
         Network, as in lmc barrier.
+    data
+        Dataset that tells the shape of the input, where the network does not.
     save_permutation
         File (.npz) for the permutation, which lmc apply takes.
     """
     from lmc import pipeline
     from lmc.alignment import align as run
     from lmc.checkpoints import save
+    from lmc.datasets import open_data
     from lmc.symmetry import save_permutation as write_permutation
 
     common.start()
-    check_writable(output, ".safetensors")
+    check_writable(output, ".safetensors", (a, b))
     if save_permutation is not None:
-        check_writable(save_permutation, ".npz")
+        check_writable(save_permutation, ".npz", (a, b))
     method = pipeline.resolve_alignments(align, common.seed)[align]
-    pair = pipeline.load_pair(a, b, model=model, input_shape=common.shape)
+    shape = common.shape
+    if shape is None and data is not None:
+        shape = open_data(data, common.split, common.data_dir).input_shape
+    pair = pipeline.load_pair(a, b, model=model, entry=common.entry, input_shape=shape)
     common.note("A", describe_model(pair.a))
     proof = pipeline.prove(pair.a.architecture.module, pair.a.architecture.example_inputs(seed=common.seed))
-    common.note("symmetry", f"{proof.spec!r}, verified: {proof.verification.message}")
+    describe_proof(proof, common)
     result = run(pair.a.state, pair.b.state, proof.spec, method=method)
     about = {"alignment": result.method, "reference": pair.a.checkpoint.digest, "source": pair.b.checkpoint.digest}
     aligned = pair.b.checkpoint.as_written(result.apply(pair.b.state))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lmc.cli.common import Common, check_writable
+from lmc.cli.common import Printing, check_writable
 
 
 def apply(
@@ -17,7 +17,8 @@ def apply(
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
-    common: Common = Common(),  # noqa: B008
+    entry: str | None = None,
+    printing: Printing = Printing(),  # noqa: B008
 ) -> None:
     """Permute a checkpoint as `lmc align --save-permutation` recorded it.
 
@@ -35,18 +36,19 @@ def apply(
         File written by lmc align --save-permutation.
     output
         Safetensors file to write.
+    entry
+        Which state dict, of a checkpoint that holds several (ema).
     """
     from lmc.checkpoints import load, save
     from lmc.symmetry import load_permutation
 
-    common.start()
-    check_writable(output, ".safetensors")
-    loaded = load(checkpoint)
+    check_writable(output, ".safetensors", (checkpoint,))
+    loaded = load(checkpoint, entry=entry)
     spec, vectors, about = load_permutation(permutation)
     state = spec.apply(loaded.state, vectors)
     record = {**loaded.metadata.get("lmc", {}), "permuted": {**about, "of": loaded.digest}}
     save(loaded.as_written(state), output, {"lmc": record})
-    if common.json:
+    if printing.json:
         print(json.dumps({"units": spec.units, "groups": len(spec.groups), "written": [str(output)]}))
     else:
         print(f"permuted {len(spec.groups)} groups, {spec.units:,} units; wrote {output}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from lmc._errors import UsageError
-from lmc.cli.common import Common, check_writable, describe_model, free_name
+from lmc.cli.common import Common, check_writable, describe_model, describe_proof, free_name
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,7 +29,7 @@ def barrier(
     model: str | None = None,
     data: str | None = None,
     data_b: str | None = None,
-    align: Annotated[list[str] | None, Parameter(negative="")] = None,
+    align: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     points: int = 25,
     recalibrate: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -62,10 +62,10 @@ def barrier(
     data_b
         The same examples with the normalisation that B was trained with, where it differs from A's.
     align
-        Alignment of B to A; give it once per row of the table: none, random, weights?restarts=8. Both none and weights
-        by default.
+        Alignments of B to A, a row of the table each: none, random, weights?restarts=8. Both none and weights by
+        default.
     points
-        Positions along the path, ends included.
+        Positions along the path, equally spaced, ends included; the midpoint is added where they miss it.
     recalibrate
         Reset BatchNorm statistics on training data at every position, the ends included.
     output
@@ -74,13 +74,15 @@ def barrier(
         Figure to write (png, pdf, svg); beside the netCDF file by default.
     """
     from lmc import pipeline, plotting, schema
+    from lmc.barriers import make_grid
 
     common.start()
     output = output or free_name("barrier", ".nc")
     figure = figure or output.with_suffix(".png")
     plotting.figure_format(figure)
-    check_writable(output, ".nc")
-    check_writable(figure)
+    check_writable(output, ".nc", (a, b))
+    check_writable(figure, inputs=(a, b))
+    make_grid(points)
     methods = pipeline.resolve_alignments(align or ["none", "weights"], common.seed)
     pair, measured = _load(a, b, model, data, common)
     normalizations = _normalizations(measured, data_b, common)
@@ -116,9 +118,12 @@ def barrier(
 def _load(a: Path, b: Path, model: str | None, data: str | None, common: Common) -> tuple[Pair, AbstractData]:
     from lmc import checkpoints, pipeline
 
-    measured = pipeline.data_for(checkpoints.load(a), data, split=common.split, data_dir=common.data_dir)
+    measured = pipeline.data_for(
+        checkpoints.load(a, entry=common.entry), data, split=common.split, data_dir=common.data_dir
+    )
     shape = common.shape or measured.input_shape
-    return pipeline.load_pair(a, b, model=model, input_shape=shape, num_classes=measured.num_classes), measured
+    options = {"entry": common.entry, "input_shape": shape, "num_classes": measured.num_classes}
+    return pipeline.load_pair(a, b, model=model, **options), measured
 
 
 def _normalizations(
@@ -145,13 +150,22 @@ def _training_data(measured: AbstractData, common: Common) -> AbstractData:
 def _introduce(pair: Pair, measured: AbstractData, normalizations: Any, common: Common) -> None:
     """Say what was loaded and what was assumed, before the long work."""
     near = round(pair.cosine, 2) + 0.0  # no negative zero
-    relation = "an independent run" if abs(near) < 0.5 else "close to A: the same run, or a child of it"
+    relation = (
+        "an independent run" if abs(near) < 0.5 else "close to A: the same run, a child of it, or already aligned"
+    )
     common.note("A", describe_model(pair.a))
     common.note("B", f"{Path(pair.b.checkpoint.source).name}   the same architecture, {relation} (cosine {near:.2f})")
     size = "" if measured.size is None else f", {measured.size:,} examples"
     constants = [str(n) if n else "not normalised" for n in normalizations]
     normalised = constants[0] if constants[0] == constants[1] else f"A {constants[0]}; B {constants[1]}"
-    common.note("data", "\n".join([f"{measured.name} {measured.split}{size}, {normalised}", *measured.notes]))
+    task = (
+        []
+        if measured.task == "classification"
+        else [f"{measured.task}: no accuracy"]
+        if measured.task == "regression"
+        else []
+    )
+    common.note("data", "\n".join([f"{measured.name} {measured.split}{size}, {normalised}", *task, *measured.notes]))
 
 
 def _prove(pair: Pair, methods: Any, measured: AbstractData, common: Common) -> Proof | None:
@@ -162,8 +176,7 @@ def _prove(pair: Pair, methods: Any, measured: AbstractData, common: Common) -> 
         return None
     architecture = pair.a.architecture
     proof = pipeline.prove(architecture.module, architecture.example_inputs(seed=common.seed))
-    spec = proof.spec
-    common.note("symmetry", f"{len(spec.groups)} groups, {spec.units:,} units, verified: {proof.verification.message}")
+    describe_proof(proof, common)
     return proof
 
 

@@ -3,24 +3,55 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from lmc._errors import UsageError
+from lmc._errors import UsageError, unknown
 
 if TYPE_CHECKING:
     import torch
 
-    from lmc.pipeline import Model
+    from lmc.pipeline import Model, Proof
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Common:
-    """Options that every command takes.
+class Printing:
+    """How results are printed.
+
+    Parameters
+    ----------
+    json
+        Print one JSON object on stdout; notes and progress go to stderr.
+    """
+
+    json: Annotated[bool, Parameter(negative="")] = False
+
+    def note(self, label: str, text: str) -> None:
+        """Tell the user something: on stdout, or on stderr beside JSON."""
+        first, *rest = text.split("\n")
+        stream = sys.stderr if self.json else sys.stdout
+        print(f"{label:<10}{first}", *(f"{'':<10}{line}" for line in rest), sep="\n", file=stream, flush=True)
+
+    @property
+    def progress(self) -> Any:
+        """A progress bar on a terminal, silent in logs."""
+        from functools import partial
+
+        from tqdm import tqdm
+
+        return partial(tqdm, disable=None, leave=False, file=sys.stderr)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common(Printing):
+    """Options of every command that computes.
 
     Parameters
     ----------
@@ -28,6 +59,8 @@ class Common:
         Part of the dataset that is measured on.
     data_dir
         Folder of datasets; else LMC_DATA_DIR, then the cache, then a download.
+    entry
+        Which state dict, of a checkpoint that holds several (ema).
     device
         Where to compute: cpu, cuda, mps.
     seed
@@ -44,17 +77,21 @@ class Common:
 
     split: Literal["train", "test"] = "test"
     data_dir: Path | None = None
+    entry: str | None = None
     device: str = "cpu"
     seed: int = 0
     threads: int | None = None
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     input_shape: str | None = None
-    json: Annotated[bool, Parameter(negative="")] = False
 
     def start(self) -> None:
-        """Apply what concerns the whole process."""
+        """Check what can be checked before any work, and apply what concerns the whole process."""
         import torch
 
+        if self.seed < 0:
+            raise UsageError(f"--seed is a whole number from 0 up, not {self.seed}.")
+        if self.device.split(":")[0] not in {"cpu", "cuda", "mps"}:
+            raise unknown("device", self.device, ("cpu", "cuda", "mps"))
         if self.threads is not None:
             if self.threads < 1:
                 raise UsageError(f"--threads must be at least 1, got {self.threads}.")
@@ -79,25 +116,6 @@ class Common:
                 f"--input-shape {self.input_shape!r}: write sizes like 3,32,32, without the batch."
             ) from error
 
-    def note(self, label: str, text: str) -> None:
-        """Tell the user something: on stdout, or on stderr beside JSON."""
-        first, *rest = text.split("\n")
-        print(f"{label:<10}{first}", *(f"{'':<10}{line}" for line in rest), sep="\n", file=self.stream)
-
-    @property
-    def stream(self) -> Any:
-        """Where notes go."""
-        return sys.stderr if self.json else sys.stdout
-
-    @property
-    def progress(self) -> Any:
-        """A progress bar on a terminal, silent in logs."""
-        from functools import partial
-
-        from tqdm import tqdm
-
-        return partial(tqdm, disable=None, leave=False, file=sys.stderr)
-
 
 def describe_model(model: Model) -> str:
     """Say what was loaded and what was assumed: file, network, wrapper, prefix."""
@@ -105,6 +123,12 @@ def describe_model(model: Model) -> str:
     if model.architecture.assumptions:
         notes[1] += f" ({'; '.join(model.architecture.assumptions)})"
     return "   ".join([*notes, *unwrapping(model.checkpoint.metadata)])
+
+
+def describe_proof(proof: Proof, common: Printing) -> None:
+    """Say what was found and proved."""
+    spec = proof.spec
+    common.note("symmetry", f"{len(spec.groups)} groups, {spec.units:,} units, verified: {proof.verification.message}")
 
 
 def unwrapping(metadata: dict[str, Any]) -> list[str]:
@@ -126,18 +150,19 @@ def free_name(stem: str, suffix: str) -> Path:
     return path
 
 
-def check_writable(path: Path, suffix: str = "") -> None:
-    """Raise UsageError, before any long work, where a file could not be written in the end."""
-    import os
-
+def check_writable(path: Path, suffix: str = "", inputs: Sequence[Path] = ()) -> None:
+    """Raise UsageError, before any long work, where a file could not be written or would replace an input."""
     if suffix and path.suffix != suffix:
         raise UsageError(f"{path.name} will be a {suffix} file: name it {path.stem}{suffix}.")
-    folder = path.parent
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file.")
+    for one in inputs:
+        if path.exists() and one.exists() and path.samefile(one):
+            raise UsageError(f"{path} is an input: it would be lost. Name another file.")
+    folder = path.parent
     while not folder.exists():
         folder = folder.parent
-    if not folder.is_dir():
-        raise UsageError(f"{path} cannot be written: {folder} is a file, not a folder.")
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"{path} cannot be written: no permission in {folder}.")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {folder}: {error.strerror}.") from error

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmc._errors import ArchitectureError
-from lmc.cli.common import Common, unwrapping
+from lmc._errors import ArchitectureError, CheckpointError, UsageError
+from lmc.cli.common import Printing, unwrapping
 
 if TYPE_CHECKING:
     from lmc.checkpoints import Checkpoint
 
 
-def inspect(*files: Path, common: Common = Common()) -> None:  # noqa: B008
+def inspect(*files: Path, entry: str | None = None, printing: Printing = Printing()) -> None:  # noqa: B008
     """Say what checkpoints are: source, tensors, the network they are recognised as, digest.
 
     For example:
@@ -24,22 +24,28 @@ def inspect(*files: Path, common: Common = Common()) -> None:  # noqa: B008
     Parameters
     ----------
     files
-        Checkpoints.
+        Checkpoints; one that cannot be read is named, and the others are still shown.
+    entry
+        Which state dict, of a checkpoint that holds several (ema).
     """
-    from lmc._errors import UsageError
     from lmc.checkpoints import describe, load
 
-    common.start()
     if not files:
         raise UsageError("Which checkpoint? Usage: lmc inspect FILE...")
-    found = []
+    found, refused = [], []
     for file in files:
-        checkpoint = load(file)
+        try:
+            checkpoint = load(file, entry=entry)
+        except CheckpointError as error:
+            refused.append(str(error))
+            continue
         found.append({**describe(checkpoint), "recognised": _recognise(checkpoint)})
-        if not common.json:
+        if not printing.json:
             print("\n".join(_lines(checkpoint, found[-1])), end="\n\n" if file is not files[-1] else "\n")
-    if common.json:
-        print(json.dumps(found if len(found) > 1 else found[0], default=str))
+    if printing.json and found:
+        print(json.dumps(found if len(files) > 1 else found[0], default=str))
+    if refused:
+        raise CheckpointError("\n".join(refused))
 
 
 def _recognise(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -69,6 +75,8 @@ def _lines(checkpoint: Checkpoint, about: dict[str, Any]) -> list[str]:
     width = max((len(tensor["name"]) for tensor in about["tensors"]), default=0)
     for tensor in about["tensors"]:
         lines.append(f"{'':<12}{tensor['name']:<{width}}  {tensor['dtype']:<9} {' x '.join(map(str, tensor['shape']))}")
+    own = about.get("lmc") or {}
+    lines += [f"{'':<12}{key} = {own[key]}" for key in ("data", "test_accuracy", "aligned", "permuted") if own.get(key)]
     recorded = about.get("recorded") or {}
     lines += [f"{'beside' if not i else '':<12}{key} = {value}" for i, (key, value) in enumerate(recorded.items())]
     return lines

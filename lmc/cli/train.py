@@ -30,7 +30,7 @@ def train(
     schedule: str = "cosine",
     common: Common = Common(),  # noqa: B008
 ) -> None:
-    """Train a network and write it so that lmc barrier needs no further flags.
+    """Train a network and write it so that lmc barrier knows its network and data, where these have names.
 
     For example:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,12 +13,13 @@ import xarray as xr
 from torch import Tensor, nn
 
 from lmc import schema
-from lmc._errors import UsageError
+from lmc._errors import UsageError, did_you_mean
 from lmc._methods import ALIGNMENTS, load_method
 from lmc._types import StateDict
 from lmc.alignment import AbstractAlignment, AlignmentResult, Identity, align
 from lmc.architectures import fit_state
 from lmc.barriers import measure_barrier
+from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, as_data
 from lmc.interpolation import LinearPath
 from lmc.pipeline.prove import Proof, prove
@@ -27,13 +29,12 @@ Align = str | AbstractAlignment | Sequence[str | AbstractAlignment]
 
 def barrier(
     model: nn.Module,
-    state_a: StateDict,
-    state_b: StateDict,
+    state_a: StateDict | Checkpoint | nn.Module,
+    state_b: StateDict | Checkpoint | nn.Module,
     data: Any,
     *,
     align: Align = ("none", "weights"),
-    align_data: Any = None,
-    example_inputs: Sequence[Any] | None = None,
+    example_inputs: Tensor | Sequence[Any] | None = None,
     proof: Proof | None = None,
     seed: int = 0,
     attrs: Mapping[str, Any] | None = None,
@@ -45,15 +46,13 @@ def barrier(
     ----------
     model : torch.nn.Module
         The architecture; its own weights do not matter, and it is left as it is.
-    state_a, state_b : mapping of str to Tensor
+    state_a, state_b : mapping of str to Tensor, Checkpoint or Module
         The two solutions; never modified.
     data : (x, y), Dataset, DataLoader, iterable of batches, or AbstractData
         Examples to measure on. What does not fit in memory is streamed, once per chunk of positions.
     align : str, AbstractAlignment, or sequence of them
         One row of the result each: ``"none"``, ``"weights?restarts=4"``, ``WeightMatching(restarts=4)``.
-    align_data : like ``data``, optional
-        Examples for alignments that need them; never the ones that are measured on.
-    example_inputs : sequence, optional
+    example_inputs : Tensor or sequence, optional
         Inputs for finding and proving the symmetries; by default the first two examples.
     proof : Proof, optional
         Symmetries that were found and proved already, from :func:`lmc.pipeline.prove`.
@@ -76,7 +75,7 @@ def barrier(
     SymmetryError
         If the symmetries cannot be proved; nothing is aligned then.
     UsageError
-        For an unknown alignment, with the nearest known one.
+        For an unknown alignment or setting, with the nearest known one.
 
     Examples
     --------
@@ -87,13 +86,14 @@ def barrier(
     >>> dict(result.loss.sizes)
     {'alignment': 2, 't': 5}
     """
+    _check_settings(model, settings)
     methods = resolve_alignments(align, seed)
     measured = as_data(data)
-    a, b = fit_state(state_a, model, "state_a"), fit_state(state_b, model, "state_b")
+    a, b = (fit_state(_state(s, name), model, name) for s, name in ((state_a, "state_a"), (state_b, "state_b")))
     schema.check_attrs(schema.sanitize_attrs(attrs or {}))
     if proof is None and any(not isinstance(method, Identity) for method in methods.values()):
-        proof = prove(model, example_inputs or _first_examples(measured))
-    results = align_all(methods, a, b, proof, align_data)
+        proof = prove(model, _first_examples(measured) if example_inputs is None else example_inputs)
+    results = align_all(methods, a, b, proof)
     paths = {name: LinearPath(a, _aligned(b, results.get(name))) for name in methods}
     dataset = measure_barrier(
         model,
@@ -111,6 +111,43 @@ def barrier(
     return dataset.assign(alignment_message=("alignment", np.array(messages, dtype=str), labels))
 
 
+def _check_settings(model: nn.Module, settings: Mapping[str, Any]) -> None:
+    """Refuse what measure_barrier would, before anything is aligned."""
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model is a {type(model).__name__}: pass a module, such as lmc.resolve('mlp', ...).module.")
+    known = inspect.signature(measure_barrier).parameters
+    for name in settings:
+        if name not in known:
+            raise UsageError(f"lmc.barrier has no setting {name!r}.{did_you_mean(name, known)}")
+    if not isinstance(settings.get("dtype", torch.float32), torch.dtype):
+        raise UsageError(f"dtype is {settings['dtype']!r}: pass torch.float32 or the like.")
+    if settings.get("loss") is not None and not callable(settings["loss"]):
+        raise UsageError(
+            f"loss is {settings['loss']!r}: pass a function of outputs and targets, one value per example."
+        )
+    if not isinstance(settings.get("points", 2), int):
+        raise UsageError("points is how many positions there are; pass positions of your own as t=[0, ..., 1].")
+    if isinstance(settings.get("recalibrate"), bool):
+        raise UsageError(
+            "recalibrate takes the training data that statistics are reset on, such as (x_train, y_train)."
+        )
+
+
+def _state(given: Any, name: str) -> StateDict:
+    """Take a state dict out of whatever has one."""
+    if isinstance(given, Checkpoint):
+        return given.state
+    if isinstance(given, nn.Module):
+        return given.state_dict()
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{name} is a {type(given).__name__}: pass a state dict, a module, or what lmc.load returns.")
+    strange = next((key for key, value in given.items() if not isinstance(value, Tensor)), None)
+    if strange is not None:
+        held = type(given[strange]).__name__
+        raise UsageError(f"{name}[{strange!r}] is a {held}, no tensor. Is the state dict inside a wrapper, or numpy?")
+    return given
+
+
 def resolve_alignments(align: Align, seed: int = 0) -> dict[str, AbstractAlignment]:
     """Turn what the user asked for into methods, each under the name its row gets.
 
@@ -119,6 +156,8 @@ def resolve_alignments(align: Align, seed: int = 0) -> dict[str, AbstractAlignme
     UsageError
         For an unknown method or option, or one method asked for twice.
     """
+    if not isinstance(align, (str, AbstractAlignment, Sequence)):
+        raise UsageError(f"align is {align!r}: pass 'weights', WeightMatching(restarts=4), or a list of such.")
     asked = [align] if isinstance(align, (str, AbstractAlignment)) else list(align)
     methods: dict[str, AbstractAlignment] = {}
     for one in asked:
@@ -132,13 +171,13 @@ def resolve_alignments(align: Align, seed: int = 0) -> dict[str, AbstractAlignme
 
 
 def align_all(
-    methods: Mapping[str, AbstractAlignment], a: StateDict, b: StateDict, proof: Proof | None, data: Any = None
+    methods: Mapping[str, AbstractAlignment], a: StateDict, b: StateDict, proof: Proof | None
 ) -> dict[str, AlignmentResult]:
     """Run every method that moves anything."""
     if proof is None:
         return {}
     return {
-        name: align(a, b, proof.spec, method=method, data=data)
+        name: align(a, b, proof.spec, method=method)
         for name, method in methods.items()
         if not isinstance(method, Identity)
     }

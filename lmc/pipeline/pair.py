@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lmc._errors import MismatchError, UsageError
+from lmc._errors import CheckpointError, MismatchError, UsageError
 from lmc._reference import Reference
 from lmc._types import StateDict
 from lmc.architectures import Architecture, fit_state, resolve
@@ -46,7 +46,7 @@ class Pair:
 
     @property
     def cosine(self) -> float:
-        """Cosine between all floating-point tensors: near 0 for independent runs, near 1 for one run twice."""
+        """Cosine between all matrices and kernels: near 0 for independent runs, near 1 for one run twice."""
         return cosine(self.a.state, self.b.state)
 
     def attrs(self) -> dict[str, Any]:
@@ -64,6 +64,7 @@ def load_model(
     path: str | os.PathLike[str],
     *,
     model: str | None = None,
+    entry: str | None = None,
     input_shape: tuple[int, ...] | None = None,
     num_classes: int | None = None,
 ) -> Model:
@@ -75,6 +76,8 @@ def load_model(
         The file.
     model : str, optional
         Reference of the network; by default the checkpoint's own word or the shapes of its weights decide.
+    entry : str, optional
+        Which state dict, of a file that holds several (``ema``).
     input_shape : tuple of int, optional
         Shape of one example of the data.
     num_classes : int, optional
@@ -85,12 +88,25 @@ def load_model(
     CheckpointError, ArchitectureError, MismatchError
         If the file, the network or their match is not usable.
     """
-    checkpoint = load(path)
+    checkpoint = load(path, entry=entry)
+    check_finite(checkpoint)
     architecture = resolve(model, checkpoint, input_shape=input_shape, num_classes=num_classes)
     return Model(checkpoint, architecture, fit_state(checkpoint.state, architecture.module, checkpoint.source))
 
 
-def load_pair(a: str | os.PathLike[str], b: str | os.PathLike[str], **options: Any) -> Pair:
+def check_finite(checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError where a weight is NaN or infinite: such a network is no solution of anything."""
+    broken = [name for name, t in checkpoint.state.items() if t.is_floating_point() and not torch.isfinite(t).all()]
+    if broken:
+        raise CheckpointError(
+            f"{checkpoint.source} has NaN or infinite weights in {', '.join(broken[:4])}: the run diverged. "
+            "Take an earlier checkpoint of it."
+        )
+
+
+def load_pair(
+    a: str | os.PathLike[str], b: str | os.PathLike[str], *, entry: str | None = None, **options: Any
+) -> Pair:
     """Load two checkpoints of one network; options as in :func:`load_model`.
 
     Raises
@@ -98,8 +114,9 @@ def load_pair(a: str | os.PathLike[str], b: str | os.PathLike[str], **options: A
     MismatchError
         If B is not of A's network: every name or shape that differs is listed.
     """
-    first = load_model(a, **options)
-    other = load(b)
+    first = load_model(a, entry=entry, **options)
+    other = load(b, entry=entry)
+    check_finite(other)
     _check_same_shapes(first.checkpoint, other)
     state = fit_state(other.state, first.architecture.module, other.source)
     return Pair(first, Model(other, first.architecture, state))
@@ -143,10 +160,13 @@ def data_for(
 
 
 def cosine(a: StateDict, b: Mapping[str, Tensor]) -> float:
-    """Return the cosine between two state dicts over all floating-point tensors, in float64."""
+    """Return the cosine between the matrices and kernels of two state dicts, in float64.
+
+    Scales and variances are left out: they are positive in every network, so that independent runs would look alike.
+    """
     dot = norm_a = norm_b = 0.0
     for name, tensor in a.items():
-        if tensor.is_floating_point():
+        if tensor.is_floating_point() and tensor.dim() > 1:
             one, two = tensor.double().ravel(), b[name].double().ravel()
             dot += float(torch.dot(one, two))
             norm_a += float(torch.dot(one, one))

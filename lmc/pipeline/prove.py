@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lmc._errors import SymmetryError
+from lmc._imports import blame
 from lmc.symmetry import PermutationSpec, Verification, find_symmetries, verify
 
 
@@ -20,14 +21,14 @@ class Proof:
     verification: Verification
 
 
-def prove(module: nn.Module, example_inputs: Sequence[Any]) -> Proof:
+def prove(module: nn.Module, example_inputs: Tensor | Sequence[Any]) -> Proof:
     """Find the symmetries of a network and verify them.
 
     Parameters
     ----------
     module : torch.nn.Module
         Left as it is.
-    example_inputs : sequence
+    example_inputs : Tensor or sequence
         Positional inputs of ``forward``.
 
     Raises
@@ -36,7 +37,12 @@ def prove(module: nn.Module, example_inputs: Sequence[Any]) -> Proof:
         If the network cannot be traced, or a group changes its function; the guilty groups are named.
     """
     spec = find_symmetries(module, example_inputs)
-    verification = verify(spec, module, example_inputs)
+    try:
+        verification = verify(spec, module, example_inputs)
+    except Exception as error:  # the graph is the user's own code: whatever it raises in float64
+        raise SymmetryError(
+            f"The symmetries of {type(module).__name__} could not be checked: {blame(error)}."
+        ) from error
     if not verification.ok:
         raise SymmetryError(
             f"The symmetries found in {type(module).__name__} could not be proved: {verification.message}. "

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
+import itertools
+import logging
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +20,7 @@ from torch.fx.node import map_aggregate
 from torch.utils._pytree import tree_leaves
 
 from lmc._errors import SymmetryError
+from lmc._imports import blame
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,9 @@ class Exported:
         return list(seen)
 
 
+_REMEDY = "Fold what computes its weights into them first (remove_weight_norm, prune.remove). "
+
+
 def export(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Exported:
     """Trace a module in eval mode.
 
@@ -73,16 +82,30 @@ def export(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | No
         If the module cannot be exported; the message holds the reason torch gives.
     """
     try:
+        aliases = _aliases(model)
         duplicate = copy.deepcopy(model).eval()
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), _silence():
             warnings.simplefilter("ignore")  # export warns of attributes that modules set while they run (nn.LSTM)
             program = torch.export.export(duplicate, tuple(args), dict(kwargs or {}), strict=False)
     except Exception as error:  # torch.export raises whatever the forward pass or its own machinery raises
-        reason = str(error).strip().splitlines()
         raise SymmetryError(
-            f"{type(model).__name__} could not be traced: {type(error).__name__}: {' '.join(reason[:2])[:400]}"
+            f"{type(model).__name__} could not be traced, so its symmetries are not known. {blame(error)[:500]}. "
+            f"{_REMEDY if 'deepcopy' in str(error) else ''}What needs no symmetries works: alignment 'none'."
         ) from error
-    return Exported(program.graph_module, tuple(_inputs(program, args, kwargs or {})), _aliases(model))
+    return Exported(program.graph_module, tuple(_inputs(program, args, kwargs or {})), aliases)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep torch from printing its graphs when a module cannot be traced; the error says what matters."""
+    logger = logging.getLogger("torch")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 def _inputs(program: torch.export.ExportedProgram, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Input]:
@@ -106,13 +129,42 @@ def _placeholders(graph_module: fx.GraphModule) -> list[fx.Node]:
 
 def _aliases(model: nn.Module) -> dict[str, str]:
     """Names that share a tensor: every further name points to the first."""
-    first: dict[int, str] = {}
+    first: dict[Any, str] = {}
     aliases: dict[str, str] = {}
-    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    for name, tensor in named:
-        if first.setdefault(id(tensor), name) != name:
-            aliases[name] = first[id(tensor)]
+    for name, tensor in _held(model):
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride()) if _has_memory(tensor) else id(tensor)
+        if first.setdefault(key, name) != name:
+            aliases[name] = first[key]
     return aliases
+
+
+def overlapping(model: nn.Module) -> set[str]:
+    """Return the names of tensors that share memory with another in another layout: they cannot be permuted alone."""
+    layouts: dict[int, set[Any]] = {}
+    names: dict[int, list[str]] = {}
+    for name, tensor in _held(model):
+        if _has_memory(tensor):
+            memory = tensor.untyped_storage().data_ptr()
+            layouts.setdefault(memory, set()).add(
+                (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.element_size())
+            )
+            names.setdefault(memory, []).append(name)
+    # Tensors laid side by side in one buffer (cuDNN's flat weights) do not touch each other.
+    return {name for memory, held in layouts.items() if len(held) > 1 and _collide(held) for name in names[memory]}
+
+
+def _collide(layouts: set[Any]) -> bool:
+    spans = sorted((start, start + size * math.prod(shape)) for start, shape, _, size in layouts)
+    return any(after[0] < before[1] for before, after in itertools.pairwise(spans))
+
+
+def _held(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    return tensor.numel() > 0 and not tensor.is_meta and not isinstance(tensor, torch._subclasses.FakeTensor)
 
 
 def run(graph_module: fx.GraphModule, inputs: Sequence[Any]) -> list[Tensor]:
@@ -140,7 +192,18 @@ def _widen(graph_module: fx.GraphModule) -> None:
             continue
         node.args = _mapped(node.args, narrow)
         node.kwargs = _mapped(node.kwargs, narrow)
+        if _makes(node, narrow):
+            node.kwargs = {**node.kwargs, "dtype": torch.float64}
     graph_module.recompile()
+
+
+def _makes(node: fx.Node, narrow: set[torch.dtype]) -> bool:
+    """Say whether a node makes a narrow tensor from nothing (``torch.zeros``), in the default type."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or any(isinstance(argument, fx.Node) for argument in node.args):
+        return False
+    takes = any(argument.name == "dtype" for argument in schema.arguments)
+    return takes and getattr(node.meta.get("val"), "dtype", None) in narrow and "dtype" not in node.kwargs
 
 
 def _mapped(argument: Any, narrow: set[torch.dtype]) -> Any:

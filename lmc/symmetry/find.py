@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from lmc.symmetry.axes import Leaf, Term, freeze, leaves, places, resolve, settle, slots
-from lmc.symmetry.export import Exported, Input, export
+from lmc._errors import SymmetryError
+from lmc.symmetry.axes import Leaf, Term, freeze, leaves, resolve
+from lmc.symmetry.export import Exported, Input, export, overlapping
+from lmc.symmetry.places import places, settle, slots
 from lmc.symmetry.rules import RULES
 from lmc.symmetry.spec import Axis, PermutationGroup, PermutationSpec
 from lmc.symmetry.walk import Trace, Value, Walk, constant
@@ -29,7 +31,7 @@ def find_symmetries(
     Parameters
     ----------
     model : torch.nn.Module
-        Any architecture; left as it is. Its weights are not looked at.
+        Any architecture; left as it is. The values of its weights are not looked at.
     example_inputs : sequence or Tensor
         Positional inputs of ``forward``, batch first; shapes matter, numbers do not.
     example_kwargs : mapping, optional
@@ -43,7 +45,7 @@ def find_symmetries(
     Raises
     ------
     SymmetryError
-        If the module cannot be traced.
+        If the module cannot be traced, or its graph not be followed.
 
     Examples
     --------
@@ -54,7 +56,13 @@ def find_symmetries(
     """
     inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
     exported = export(model, inputs, example_kwargs)
-    tensors, trace = _trace(exported)
+    try:
+        tensors, trace = _trace(exported)
+    except Exception as error:  # a graph that no walk was written for: data-dependent shapes, say
+        raise SymmetryError(
+            f"The graph of {type(model).__name__} could not be followed: {type(error).__name__}: {str(error)[:300]}. "
+            "What needs no symmetries works: alignment 'none'."
+        ) from error
     return _spec(model, exported, tensors, trace)
 
 
@@ -100,9 +108,10 @@ def _freeze_output(value: Value) -> None:
 
 
 def _held(one: Input, used: bool) -> Value:
+    reason = None if used else "not used by the forward pass"
     if not one.value.is_floating_point() and not one.value.is_complex():
-        return constant(one.value) if used else Value(tuple(Leaf(n, "not used") for n in one.value.shape))
-    return Value(tuple(Leaf(n, None if used else "not used by the forward pass") for n in one.value.shape))
+        reason = "whole numbers"
+    return Value(tuple(Leaf(size, reason) for size in one.value.shape))
 
 
 def _outside(one: Input) -> Any:
@@ -114,8 +123,8 @@ def _outside(one: Input) -> Any:
 
 
 def _spec(model: nn.Module, exported: Exported, tensors: Mapping[str, Value], trace: Trace) -> PermutationSpec:
-    used = [axis for value in [*trace.values, *tensors.values()] for axis in value.axes]
-    settle(used)
+    settle([axis for value in [*trace.values, *tensors.values()] for axis in value.axes])
+    _freeze_doubtful(model, exported, tensors, trace)
     first = exported.order()
     order = [*(name for name in first if name in tensors), *(name for name in tensors if name not in first)]
     found: dict[Leaf, list[tuple[str, int]]] = {}
@@ -129,9 +138,25 @@ def _spec(model: nn.Module, exported: Exported, tensors: Mapping[str, Value], tr
             if reasons:
                 frozen[name, dim] = "; ".join(map(str, reasons))
     groups = _groups(found, tensors, outer_axes(trace))
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    shapes = {name: tuple(t.shape) for name, t in model.state_dict().items() if isinstance(t, Tensor)}
     buffers = frozenset(name for name, _ in model.named_buffers())
     return PermutationSpec(groups, shapes, frozen, exported.aliases, buffers, exported)
+
+
+def _freeze_doubtful(model: nn.Module, exported: Exported, tensors: Mapping[str, Value], trace: Trace) -> None:
+    """Freeze what the graph alone cannot vouch for."""
+    matched = {leaf for pairs in trace.pairs for pair in pairs for axis in pair for leaf in leaves(axis)}
+    shared = {exported.aliases.get(name, name) for name in overlapping(model)}
+    for name, value in tensors.items():
+        for axis in value.axes:
+            if name in shared:
+                freeze(axis, "shares memory with another tensor")
+            for branch, _ in places(axis):
+                for leaf in branch:
+                    if branch.count(leaf) > 1:
+                        freeze(leaf, "lies twice in one dimension")
+                    elif leaf not in matched:
+                        freeze(leaf, "cut away at this input shape, or matched with nothing")
 
 
 def _groups(

@@ -19,6 +19,7 @@ from lmc._types import Permutation
 from lmc.symmetry.spec import Axis, PermutationGroup, PermutationSpec
 
 _SPEC = "__spec__"
+_GROUP = "group:"
 
 
 def save_permutation(
@@ -55,8 +56,9 @@ def save_permutation(
         raise UsageError(f"Permutations are written as .npz; name the file {path.stem}.npz, not {path.name}.")
     vectors = spec.check(permutation)
     text = json.dumps({**_as_plain(spec), "metadata": dict(metadata or {})}, default=str)
+    keyed = {_GROUP + name: vector for name, vector in vectors.items()}  # a group may have any name, "file" too
     with replacing(path) as partial, partial.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **{_SPEC: np.array(text), **vectors})
+        np.savez_compressed(stream, allow_pickle=False, **{_SPEC: np.array(text), **keyed})
     return path
 
 
@@ -78,7 +80,7 @@ def load_permutation(
     try:
         with np.load(path, allow_pickle=False) as archive:
             plain = json.loads(str(archive[_SPEC]))
-            vectors = {name: archive[name] for name in archive.files if name != _SPEC}
+            vectors = {name.removeprefix(_GROUP): archive[name] for name in archive.files if name != _SPEC}
         spec = _from_plain(plain)
         return spec, spec.check(vectors), plain["metadata"]
     except FileNotFoundError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -106,6 +106,19 @@ class Op:
         self.pairs.append((a, b))
         unify(a, b)
 
+    def part(self, rule: Rule, *args: Any, shape: Any = None) -> Any:
+        """Do part of the op's work as an op of its own, so that what it matches is told apart from the rest."""
+        pairs: list[tuple[Term, Term]] = []
+        self.trace.pairs.append(pairs)
+        value = rule(replace(self, args=args, kwargs={}, shape=shape, schema=(), pairs=pairs))
+        self.trace.values.extend(_values([value]))
+        return value
+
+    def mixes(self, x: Value, *dims: int) -> None:
+        """Note that the op mixes what lies along some dimensions: there is a statistic without them."""
+        gone = {dim % len(x.axes) for dim in dims}
+        self.trace.values.append(Value(tuple(axis for dim, axis in enumerate(x.axes) if dim not in gone)))
+
     def freeze(self, *axes: Term, why: str = "") -> None:
         """Freeze axes, naming this op (and what it does with them) as the reason."""
         for axis in axes:
@@ -190,6 +203,7 @@ class Walk:
         """
         env: dict[fx.Node, Any] = {}
         feed = iter(inputs)
+        written = _written(graph_module)
         for node in graph_module.graph.nodes:
             if node.op == "placeholder":
                 env[node] = next(feed)
@@ -197,7 +211,8 @@ class Walk:
                 env[node] = _attribute(graph_module, str(node.target))
             elif node.op == "call_function":
                 env[node] = self._call(node, fx.map_arg(node.args, env.get), fx.map_arg(node.kwargs, env.get))
-                _forget_constants(node, env)
+            if node in written and isinstance(env.get(node), Value):
+                env[node] = replace(env[node], uniform=False)
             elif node.op == "output":
                 return fx.map_arg(node.args[0], env.get)
             self.trace.values.extend(_values([env[node]]))
@@ -220,7 +235,19 @@ class Walk:
         if not getattr(rule, "takes_stacks", False):
             for value in op.values:
                 op.collapse(value)
-        return rule(op)
+        return _checked(op, rule)
+
+
+def _checked(op: Op, rule: Rule) -> Any:
+    """Follow a rule; where it fails, or gives another shape than the op, the op counts as unknown."""
+    try:
+        result = rule(op)
+    except Exception:  # a call the rule was not written for: freezing is always right
+        return unknown(op)
+    if isinstance(result, Value) and isinstance(op.shape, tuple) and result.shape != op.shape:
+        op.freeze(*result.axes, why="rule does not fit this call")
+        return unknown(op)
+    return result
 
 
 def takes_stacks(rule: Rule) -> Rule:
@@ -249,15 +276,27 @@ def _shape(val: Any) -> Any:
     return None
 
 
-def _forget_constants(node: fx.Node, env: dict[fx.Node, Any]) -> None:
-    """A constant that an in-place op wrote to is a constant no more."""
-    name = op_name(node.target)
-    if not name.endswith("_") or not node.args or not isinstance(node.args[0], fx.Node):
-        return
-    written = node.args[0]
-    value = env.get(written)
-    if isinstance(value, Value) and value.uniform:
-        env[written] = env[node] if isinstance(env[node], Value) else replace(value, uniform=False)
+def _written(graph_module: fx.GraphModule) -> set[fx.Node]:
+    """Return the nodes whose tensor is written to later, directly or through a view of it."""
+    found: set[fx.Node] = set()
+    for node in graph_module.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        for argument, value in zip(schema.arguments if schema else (), node.args, strict=False):
+            if argument.alias_info is not None and argument.alias_info.is_write and isinstance(value, fx.Node):
+                found |= {value, *_bases(value)}
+    return found
+
+
+def _bases(node: fx.Node) -> Iterator[fx.Node]:
+    """Yield what a tensor is a view of, and what that is a view of."""
+    while node.op == "call_function" and node.args:
+        source = node.args[0]
+        returns = getattr(getattr(node.target, "_schema", None), "returns", ())
+        views = node.target is operator.getitem or any(one.alias_info is not None for one in returns)
+        if not views or not isinstance(source, fx.Node):
+            return
+        yield source
+        node = source
 
 
 def constant(tensor: torch.Tensor, reason: str = "a constant that varies along this axis") -> Value:
@@ -278,6 +317,6 @@ def broadcast(op: Op, values: Sequence[Value], shape: Sequence[int]) -> Value:
             continue
         offset = len(shape) - len(value.axes)
         for dim, axis in enumerate(value.axes):
-            if axis.size == shape[offset + dim] and axis.size != 1:
+            if axis.size != 1:
                 op.unify(axes[offset + dim], axis)
     return Value(tuple(axes), uniform=bool(values) and all(value.uniform for value in values))

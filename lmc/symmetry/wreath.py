@@ -6,9 +6,11 @@ it without the outer axis, and no op pairs it up across different outer indices.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from lmc.symmetry.axes import Branch, Leaf, leaves, places
+from lmc.symmetry.axes import Leaf, leaves
+from lmc.symmetry.places import Branch, places
 from lmc.symmetry.walk import Trace, Value
 
 
@@ -39,7 +41,7 @@ def outer_axes(trace: Trace) -> dict[Leaf, tuple[Leaf, ...]]:
     found = {}
     for leaf, outers in partners.items():
         if leaf.frozen is None and leaf.size > 1:
-            kept = {o for o in outers if o.size > 1 and not (leaf in partners[o] and rank(leaf, o) < 0)}
+            kept = {o for o in outers if o.size > 1 and rank(o, leaf) < 0}
             if kept:
                 found[leaf] = tuple(sorted(kept, key=lambda o: sum(rank(other, o) < 0 for other in kept)))
     return found
@@ -85,10 +87,12 @@ def _companions(leaf: Leaf, layout: Layout) -> set[Leaf]:
 
 
 def _ranks(layouts: Iterable[Layout]) -> Callable[[Leaf, Leaf], int]:
-    """Return a comparison: negative where the first leaf lies outside of the second in a tensor that holds both."""
+    """Return a comparison: negative where the first leaf lies outside of the second in every tensor with both."""
     outside: set[tuple[Leaf, Leaf]] = set()
     for layout in layouts:
-        line = [leaf for branches in layout for branch in branches[:1] for leaf in branch]
-        for position, leaf in enumerate(line):
-            outside |= {(leaf, inner) for inner in line[position + 1 :]}
-    return lambda a, b: -1 if (a, b) in outside else 1 if (b, a) in outside else 0
+        multiplied = {pair for dim in layout for branch in dim for pair in itertools.combinations(branch, 2)}
+        across = itertools.combinations([{leaf for branch in dim for leaf in branch} for dim in layout], 2)
+        apart = {pair for held, later in across for pair in itertools.product(held, later)}
+        # Where two leaves are multiplied in one dimension, that says which is outside, whatever other dimensions hold.
+        outside |= multiplied | {(a, b) for a, b in apart if {(a, b), (b, a)}.isdisjoint(multiplied)}
+    return lambda a, b: ((b, a) in outside) - ((a, b) in outside)

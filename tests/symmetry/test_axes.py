@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmc.symmetry.axes import Leaf, Part, Product, Sum, freeze, leaves, reshape, resolve, settle, slots, split, unify
+from lmc.symmetry.axes import Leaf, Part, Product, Sum, freeze, leaves, reshape, resolve, split, unify
+from lmc.symmetry.places import settle, slots
 
 
 def permuted(array: np.ndarray, axes, perms: dict) -> np.ndarray:

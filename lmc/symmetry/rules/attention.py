@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from lmc.symmetry.axes import Leaf, Product
-from lmc.symmetry.walk import Op, Value, broadcast
+from lmc.symmetry.rules.contraction import matmul
+from lmc.symmetry.rules.elementwise import elementwise, softmax
+from lmc.symmetry.walk import Op, Value
 
 
 def scaled_dot_product_attention(op: Op) -> Value:
     """``softmax(q k' / sqrt(d) + mask) v`` over (..., heads, positions, inner); grouped queries share key heads."""
     query, key, value, mask = (op.get(i) for i in range(4))
-    if query.axes[-3].size != key.axes[-3].size:
+    if len(query.axes) > 2 and query.axes[-3].size != key.axes[-3].size:
         key, value = _repeated(key, query), _repeated(value, query)
-    op.unify(query.axes[-1], key.axes[-1])
-    op.unify(key.axes[-2], value.axes[-2])
     if op.get(5, False):
         op.freeze(query.axes[-2], key.axes[-2], why="causal order")
-    leading = broadcast(op, [Value(v.axes[:-2]) for v in (query, key, value)], op.shape[:-2]).axes
+    shape = (*op.shape[:-1], key.axes[-2].size)
+    scores = op.part(matmul, query, Value((*key.axes[:-2], key.axes[-1], key.axes[-2])), shape=shape)
     if isinstance(mask, Value):
-        broadcast(op, [Value((*leading, query.axes[-2], key.axes[-2])), mask], (*op.shape[:-1], key.axes[-2].size))
-    return Value((*leading, query.axes[-2], value.axes[-1]))
+        scores = op.part(elementwise, scores, mask, shape=shape)
+    weights = op.part(softmax, scores, -1, shape=shape)
+    return op.part(matmul, weights, value, shape=op.shape)
 
 
 def _repeated(value: Value, query: Value) -> Value:

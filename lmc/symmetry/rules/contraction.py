@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from dataclasses import replace
 
 from lmc.symmetry.axes import Term
 from lmc.symmetry.walk import Op, Value, broadcast
@@ -31,7 +30,7 @@ def matmul(op: Op) -> Value:
 def addmm(op: Op) -> Value:
     """``bias + a @ b``, batched or not."""
     bias, a, b = op.get(0), op.get(1), op.get(2)
-    product = matmul(replace(op, args=(a, b), kwargs={}))
+    product = op.part(matmul, a, b, shape=op.shape)
     return broadcast(op, [product, bias], op.shape)
 
 

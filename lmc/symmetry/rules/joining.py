@@ -61,6 +61,7 @@ def _padded(op: Op, axis: Term, front: int, back: int, mode: str, fill_value: fl
 def repeat(op: Op) -> Value:
     """Copies laid one after the other: copy x position."""
     x, times = op.get(0), op.get(1)
+    times = (*(1 for _ in range(len(x.axes) - len(times))), *times)
     axes = (*(Leaf(1) for _ in range(len(times) - len(x.axes))), *x.axes)
     return Value(tuple(Product((Leaf(n), axis)) for n, axis in zip(times, axes, strict=True)), uniform=x.uniform)
 

@@ -12,8 +12,8 @@ def _recurrence(gates: int) -> Callable[[Op], list[Value]]:
     def rule(op: Op) -> list[Value]:
         """Follow the layers of an RNN, GRU or LSTM over a batch of sequences."""
         x, initial, weights = op.get(0), op.get(1), op.get(2)
-        biases, layers, directions, batch_first = bool(op.get(3)), op.get(4), 1 + bool(op.get(7)), op.get(8)
-        op.freeze(x.axes[1 if batch_first else 0], why="time")
+        biases, layers, directions = bool(op.get(3)), op.get(4), 1 + bool(op.get(7))
+        op.freeze(*x.axes[:-1], why="time and batch")
         per_cell = len(weights) // (layers * directions)
         cells = [weights[start : start + per_cell] for start in range(0, len(weights), per_cell)]
         features, outs, units = x.axes[-1], [], []
@@ -49,6 +49,7 @@ def _states(op: Op, given: Sequence[Value], axes: Sequence[Sequence[Term]]) -> l
     finals = []
     for start, shape, own in zip(given, op.shape[1:], axes, strict=False):
         if not start.uniform:
+            op.freeze(*start.axes[:-1], why="layers and batch")
             for axis in own:
                 op.unify(axis, start.axes[-1])
         batch = [op.frozen(size, "batch") for size in shape[1:-1]]

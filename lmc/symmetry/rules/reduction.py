@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from lmc.symmetry.axes import Leaf
-from lmc.symmetry.walk import Op, Value
+from lmc.symmetry.walk import Op, Value, broadcast
 
 
 def reduce(op: Op) -> Any:
     """Sum, mean, maximum and the like over some dimensions or all."""
     x = op.get(0)
+    if isinstance(op.get(1), Value):  # torch.max(a, b)
+        return broadcast(op, op.values, op.shape)
     if isinstance(op.shape, list):
         for value in op.values:
             op.freeze(*value.axes, why="returns positions")
