@@ -39,7 +39,7 @@ def test_every_method_is_reproducible(name):
     assert all(np.array_equal(one.permutation[key], two.permutation[key]) for key in one.permutation)
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES) - {"unknown op"}))
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.sizes])
 def test_a_planted_permutation_is_recovered_exactly(name):
     case = CASES[name]
     with torch.random.fork_rng(devices=[]):

@@ -215,6 +215,70 @@ def unknown_op(net: Function, x: Tensor) -> Tensor:
     return net.head(torch.fft.fft(torch.relu(net.stem(x))).abs() * torch.cummax(net.other(x), 1).values)
 
 
+def swapped(net: Function, x: Tensor) -> Tensor:
+    """Halves change places after a group norm: groups of the first half are not those of the second."""
+    first, second = F.group_norm(net.stem(x), 4).chunk(2, 1)
+    return net.head(torch.cat([second, first], 1))
+
+
+def outer_product(net: Function, x: Tensor) -> Tensor:
+    h = net.stem(x)
+    return net.head((h[:, :, None] * h[:, None]).flatten(1))
+
+
+def written_in_place(net: Function, x: Tensor) -> Tensor:
+    held = x.new_zeros(x.shape[0], 6)
+    held[:, :4] = net.left(x)
+    held.view(-1, 6)[:, 4:].add_(net.right(x))
+    return net.head(torch.relu(held))
+
+
+def two_reshapes(net: Function, x: Tensor) -> Tensor:
+    h = net.stem(x)
+    first, second = h.split([16, 8], 1)
+    one = torch.cat([second, first], 1).reshape(-1, 8, 3) * net.one
+    two = h.reshape(-1, 12, 2) * net.two
+    return net.head(torch.cat([one.flatten(1), two.flatten(1)], 1))
+
+
+def larger_of_two(net: Function, x: Tensor) -> Tensor:
+    return net.head(torch.max(net.stem(x), net.other(x)))
+
+
+def padded_head(net: Function, x: Tensor) -> Tensor:
+    """Outputs beyond the classes are cut off, as with a padded vocabulary."""
+    return net.head(torch.relu(net.stem(x)))[:, :2]
+
+
+def made_inside(net: Function, x: Tensor) -> Tensor:
+    return net.head(net.stem(x) + torch.ones(7)) + torch.zeros(2)
+
+
+class HandNorm(nn.Module):
+    """A normalisation written by hand, its statistics buffers under names of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 2)
+        self.register_buffer("centre", torch.zeros(6))
+        self.register_buffer("spread", torch.ones(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second((self.first(x) - self.centre) / torch.sqrt(self.spread))
+
+
+class LearnedStart(nn.Module):
+    """A GRU whose initial state is a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.randn(2, 1, 5))
+        self.rnn, self.head = nn.GRU(3, 5, 2, batch_first=True), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(x, self.start.expand(-1, x.shape[0], -1).contiguous())[0][:, -1])
+
+
 CASES: dict[str, Case] = {
     "mlp": Case(chain(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 7), nn.Tanh(), nn.Linear(7, 3)), (2, 6), [8, 7]),
     "no bias": Case(chain(nn.Linear(6, 8, bias=False), nn.ReLU(), nn.Linear(8, 3, bias=False)), (2, 6), [8]),
@@ -251,6 +315,20 @@ CASES: dict[str, Case] = {
         lambda: Function(unknown_op, stem=nn.Linear(6, 5), other=nn.Linear(6, 5), head=nn.Linear(5, 2)), (2, 6), []
     ),
     "option A": Case(OptionA, (2, 1, 8, 8), [4, 4, 8]),
+    "swapped halves": Case(lambda: Function(swapped, stem=nn.Linear(5, 8), head=nn.Linear(8, 3)), (2, 5), [2, 2, 2]),
+    "outer product": Case(lambda: Function(outer_product, stem=nn.Linear(5, 4), head=nn.Linear(16, 3)), (2, 5), []),
+    "written in place": Case(
+        lambda: Function(written_in_place, left=nn.Linear(5, 4), right=nn.Linear(5, 2), head=nn.Linear(6, 3)),
+        (2, 5),
+        [4, 2],
+    ),
+    "larger of two": Case(
+        lambda: Function(larger_of_two, stem=nn.Linear(5, 6), other=nn.Linear(5, 6), head=nn.Linear(6, 3)), (2, 5), [6]
+    ),
+    "padded head": Case(lambda: Function(padded_head, stem=nn.Linear(5, 6), head=nn.Linear(6, 4)), (2, 5), [6, 2]),
+    "made inside": Case(lambda: Function(made_inside, stem=nn.Linear(5, 7), head=nn.Linear(7, 2)), (2, 5), [7]),
+    "hand-written norm": Case(HandNorm, (3, 4), [6]),
+    "learned start": Case(LearnedStart, (2, 4, 3), [5]),
     "tied embedding": Case(Tied, (2, 4), [6, 5], tokens=11),
     "rnn": Case(lambda: Recurrent(nn.RNN), (2, 4, 3), [5]),
     "gru": Case(lambda: Recurrent(nn.GRU, num_layers=2), (2, 4, 3), [5, 5]),
