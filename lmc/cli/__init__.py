@@ -30,7 +30,7 @@ For example:
 `lmc COMMAND --help` tells about each.
 """
 
-_EPILOGUE = "Exit codes: 0 done, 2 wrong usage, 3 unusable input, 4 the symmetries could not be found or proved."
+_EPILOGUE = "Exit codes: 0 done, 2 wrong usage, 3 unusable input, 4 the symmetry check failed or was not possible."
 
 
 def make_app() -> App:

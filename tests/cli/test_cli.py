@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -191,8 +192,12 @@ def test_inspect_says_what_a_file_is(tmp_path):
         (["inspect", "text.pt"], 3, "text.pt"),
         (["apply", DEMO[0], "text.pt", "-o", "o.safetensors"], 3, "holds no permutation"),
         (["align", *DEMO, "-o", "out.pt"], 2, "out.safetensors"),
-        (["barrier", *DEMO, "-o", "text.pt/out.nc"], 2, "is a file, not a folder"),
+        (["barrier", *DEMO, "-o", "text.pt/out.nc"], 2, "cannot be written: text.pt"),
         (["barrier", *DEMO, "--threads", 0], 2, "at least 1"),
+        (["barrier", *DEMO, "--seed", -1], 2, "from 0 up"),
+        (["barrier", *DEMO, "--align", "random?seed=-1"], 2, "from 0 up"),
+        (["barrier", *DEMO, "--device", "gpu"], 2, "Did you mean 'cpu'"),
+        (["align", DEMO[0], "text.pt", "-o", "text.pt"], 2, "text.safetensors"),
         (["barrier", *DEMO, "--input-shape", "a,b"], 2, "3,32,32"),
     ],
     ids=lambda value: " ".join(Path(str(v)).name for v in value)[:60] if isinstance(value, list) else None,
@@ -233,19 +238,67 @@ def test_a_network_whose_symmetries_cannot_be_proved_ends_with_four(tmp_path):
     assert "could not be traced" in done.stderr
 
 
-def test_a_folder_without_permission_is_refused_before_any_work(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path, capsys):
+    """The kernel's own folder takes no files, not even root's."""
     with pytest.raises(SystemExit) as ended:
-        main(["barrier", *map(str, DEMO), "-o", str(tmp_path / "out.nc")])
+        main(["barrier", *map(str, DEMO), "-o", "/proc/out.nc"])
     assert ended.value.code == 2
-    assert "no permission" in capsys.readouterr().err
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_an_input_is_never_overwritten(tmp_path, capsys):
+    held = shutil.copy(DEMO[1], tmp_path / "b.safetensors")
+    before = Path(held).read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        main(["align", str(DEMO[0]), str(held), "-o", str(held)])
+    assert ended.value.code == 2
+    assert "is an input" in capsys.readouterr().err
+    assert Path(held).read_bytes() == before
+
+
+def test_weights_that_are_not_finite_are_refused_before_any_work(tmp_path, capsys):
+    state = checkpoints.load(DEMO[1]).state
+    name = next(iter(state))
+    checkpoints.save({**state, name: state[name] / 0}, tmp_path / "b.safetensors")
+    with pytest.raises(SystemExit) as ended:
+        main(["barrier", str(DEMO[0]), str(tmp_path / "b.safetensors")])
+    assert ended.value.code == 3
+    assert "NaN or infinite" in capsys.readouterr().err
+
+
+def test_independent_batchnorm_networks_are_called_independent(tmp_path, monkeypatch, capsys):
+    """Scales and variances are positive in every network; they must not make two runs look like one."""
+    monkeypatch.chdir(tmp_path)
+    pair = sorted((ROOT / "data" / "checkpoints").glob("cnn-bn-*.safetensors"))
+    main(["barrier", *map(str, pair), "--points", "3", "--align", "none"])
+    assert "an independent run" in capsys.readouterr().out
+
+
+def test_several_alignments_after_one_flag_and_several_state_dicts_in_one_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    state = checkpoints.load(DEMO[0]).state
+    torch.save({"model": state, "ema": {name: t + 0.001 for name, t in state.items()}}, "two.pt")
+    flags = ["--data", "digits", "--points", "3", "--entry", "ema", "--json"]
+    main(["barrier", "two.pt", "two.pt", *flags, "--align", "none", "random"])
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)["alignments"]] == ["none", "random"]
+
+
+def test_inspect_names_what_it_cannot_read_and_shows_the_rest(tmp_path, capsys):
+    (tmp_path / "text.pt").write_text("no weights here")
+    with pytest.raises(SystemExit) as ended:
+        main(["inspect", str(tmp_path / "text.pt"), str(DEMO[0])])
+    told = capsys.readouterr()
+    assert ended.value.code == 3
+    assert "text.pt" in told.err
+    assert DEMO[0].name in told.out
+    assert "test_accuracy" in told.out
 
 
 def test_help_shows_every_command_with_its_first_line_and_the_exit_codes(tmp_path):
     told = lmc("--help", cwd=tmp_path).stdout
     for command in ("barrier", "align", "apply", "inspect", "train"):
         assert command in told
-    for text in ("Measure the barrier", "For example", "4 the symmetry check"):
+    for text in ("Measure the barrier", "For example", "4 the symmetry check failed"):
         assert text in told
 
 
@@ -289,27 +342,27 @@ def test_the_public_pair(shared_data, tmp_path):
         ),
     ],
 )
-def test_pairs_that_strangers_trained(shared_data, tmp_path, pair, flags, ends):
-    """Both ends as published; permuted B, too, since it is an end of the second row."""
-    files = [shared_data / "checkpoints" / name for name in pair.split()]
-    done = lmc(
-        "barrier",
-        *files,
-        *flags.split(),
-        "--points",
-        2,
-        "--align",
-        "none",
-        "--align",
-        "random",
-        "--json",
-        cwd=tmp_path,
-        LMC_DATA_DIR=str(shared_data),
+def test_pairs_that_strangers_trained(shared_data, tmp_path, monkeypatch, capsys, pair, flags, ends):
+    """Both ends as published; B is permuted on the way, and has B's accuracy."""
+    monkeypatch.chdir(tmp_path)
+    files = [str(shared_data / "checkpoints" / name) for name in pair.split()]
+    main(
+        [
+            "barrier",
+            *files,
+            *flags.split(),
+            "--points",
+            "2",
+            "--align",
+            "random",
+            "--json",
+            "--data-dir",
+            str(shared_data),
+        ]
     )
-    assert done.returncode == 0, done.stderr
-    for row in json.loads(done.stdout)["alignments"]:
-        assert 100 * row["accuracy"][0] == pytest.approx(ends[0], abs=0.02)
-        assert 100 * row["accuracy"][-1] == pytest.approx(ends[1], abs=0.02)
+    (row,) = json.loads(capsys.readouterr().out)["alignments"]
+    assert 100 * row["accuracy"][0] == pytest.approx(ends[0], abs=0.02)
+    assert 100 * row["accuracy"][-1] == pytest.approx(ends[1], abs=0.02)
 
 
 @pytest.mark.shared

@@ -88,6 +88,31 @@ def test_an_alignment_asked_for_twice_or_unknown_is_refused_before_any_work():
         lmc.barrier(MODEL, A, B, DATA, align="weight")
 
 
+def test_checkpoints_and_modules_are_taken_for_their_states(result, tmp_path):
+    loaded = lmc.load(lmc.save(B, tmp_path / "b.safetensors"))
+    again = lmc.barrier(MODEL, MODEL, loaded, DATA, points=5, seed=3)
+    assert np.allclose(again.loss, result.loss)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"state_b": "b.pt"}, "state_b is a str"),
+        ({"state_b": {"state_dict": B}}, "inside a wrapper"),
+        ({"model": None}, "model is a NoneType"),
+        ({"align": 3}, "align is 3"),
+        ({"point": 3}, "Did you mean 'points'"),
+        ({"points": [0, 1]}, "t="),
+        ({"recalibrate": True}, "training data"),
+        ({"dtype": "float32"}, "torch.float32"),
+        ({"loss": "mse"}, "pass a function"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_fix(change, message):
+    with pytest.raises(UsageError, match=message):
+        lmc.barrier(**{"model": MODEL, "state_a": A, "state_b": B, "data": DATA, **change})
+
+
 def test_keys_are_matched_before_anything_is_computed():
     renamed = {name.replace("0.", "zero."): tensor for name, tensor in B.items()}
     with pytest.raises(MismatchError, match=r"state_b.*\n.*missing"):
