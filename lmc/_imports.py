@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import importlib
@@ -14,6 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from lmc._errors import InputError, did_you_mean
+
+_SHOWN = 8
 
 
 def import_object(text: str, refusal: type[InputError]) -> Any:
@@ -32,6 +35,8 @@ def import_object(text: str, refusal: type[InputError]) -> Any:
         Of the type given: there is no such file, module or name, or its code fails while it is imported.
     """
     where, _, name = text.rpartition(":")
+    if where.endswith(".py") and not name:
+        raise refusal(which_name(where))
     if not where or not name:
         raise refusal(f"{text!r} is no import path: write package.module:name or file.py:name.")
     module = (
@@ -46,14 +51,37 @@ def import_object(text: str, refusal: type[InputError]) -> Any:
         raise refusal(f"{text!r}: {where} has no name {name!r}.{did_you_mean(name, public)}") from None
 
 
+def which_name(path: str) -> str:
+    """Say which import paths a Python file offers, told from its text: nothing in it is executed.
+
+    Parameters
+    ----------
+    path : str
+        ``nets.py``, without the name that belongs behind it.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        return f"{path!r}: there is no file {file.resolve()}. Write file.py:NAME, with a name that the file defines."
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except (SyntaxError, ValueError) as error:
+        return f"{path!r} is not readable as Python ({error})."
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    names = [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    offered = f"It has {', '.join(names[:_SHOWN])}{more}." if names else "It defines no class and no function."
+    return f"{path!r} is a file: write {path}:NAME. {offered}"
+
+
 def blame(error: BaseException) -> str:
     """Say what an error says, and where it came from: the last line of the user's own code, if it ever got there."""
     frames = traceback.extract_tb(error.__traceback__)
-    foreign = ("<", str(Path(__file__).parent))
-    own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith(foreign)]
-    frame = (own or frames)[-1]
+    machinery = {Path(__file__).parent, Path(importlib.__file__).parent}
+    frames = [f for f in frames if f.filename[:1] != "<" and machinery.isdisjoint(Path(f.filename).parents)]
+    own = [f for f in frames if "site-packages" not in f.filename]
+    place = "".join(f"{f.filename}, line {f.lineno}: " for f in (own or frames)[-1:])
     message = (str(error) or repr(error)).strip().splitlines()[0]
-    return f"{frame.filename}, line {frame.lineno}: {type(error).__name__}: {message}"
+    return f"{place}{type(error).__name__}: {message}"
 
 
 def _from_file(path: Path, text: str, refusal: type[InputError]) -> ModuleType:

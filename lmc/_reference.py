@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +62,7 @@ class Reference:
         Raises
         ------
         UsageError
-            For an option the function does not have, with the nearest one it has.
+            For an option the function does not have, with the nearest one it has, or one that it cannot do without.
         """
         taken = inspect.signature(function).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
@@ -72,7 +72,23 @@ class Reference:
                     hint = did_you_mean(key, taken)
                     raise UsageError(f"{self.name!r} has no option {key!r}.{hint} Its options: {known}.")
             defaults = {key: value for key, value in defaults.items() if key in taken}
-        return function(**{**defaults, **self.options})
+        given = {**defaults, **self.options}
+        self._check_complete(taken, given)
+        return function(**given)
+
+    def _check_complete(self, taken: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> None:
+        """Refuse to leave out what has no default."""
+        missing = [
+            name
+            for name, p in taken.items()
+            if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and name not in given
+        ]
+        if missing:
+            wanted = Reference(self.name, {**self.options, **dict.fromkeys(missing, "...")})
+            raise UsageError(
+                f"{self.name!r} needs {', '.join(map(repr, missing))}: write '{wanted}'. Where that is more than a "
+                "number, a text or several of them, name a function that calls it with what it needs."
+            )
 
 
 def _literal(text: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
-from lmc._errors import DatasetError
-from lmc.datasets.check import infer_task, to_inputs, to_targets
+from lmc._errors import DatasetError, UsageError
+from lmc.datasets.check import check_task, infer_task, to_inputs, to_targets
 from lmc.datasets.data import AbstractData, Data, StreamedData, Task, read_batch
 from lmc.datasets.normalization import Normalization
 
@@ -41,7 +42,8 @@ def as_data(
         As in `AbstractData`; ``num_classes`` is the largest label plus one where it is not given and all labels are
         at hand.
     task : {"classification", "tokens", "regression"}, optional
-        Told from the targets where it is not given.
+        Told from the targets where it is not given. Where it is, whole numbers serve as classes and as values,
+        whatever their dtype.
 
     Returns
     -------
@@ -49,12 +51,18 @@ def as_data(
 
     Raises
     ------
+    UsageError
+        For an unknown task, or another one than that of an `AbstractData`.
     DatasetError
-        For an iterator that can be read only once, a loader that shuffles, unusable labels, or inputs that are not
-        finite.
+        For a name, a lone array, an iterator that can be read only once, a loader that shuffles, unusable labels, or
+        inputs that are not finite.
     """
+    check_task(task)
     if isinstance(obj, AbstractData):
+        if task not in (None, obj.task):
+            raise UsageError(f"{obj.name!r} says itself that its task is {obj.task!r}: it cannot be {task!r}.")
         return obj
+    _refuse_half(obj, name)
     about = {
         "name": name,
         "split": split,
@@ -70,11 +78,26 @@ def as_data(
     return _from_stream(source, size, num_classes, task, about)
 
 
+def _refuse_half(obj: Any, name: str) -> None:
+    """Refuse what is only a name of examples, or only their inputs."""
+    if isinstance(obj, (str, os.PathLike)):
+        raise DatasetError(
+            f"{str(obj)!r} is a name, not examples: use lmc.open_data({str(obj)!r}), or pass (inputs, targets)."
+        )
+    if isinstance(obj, (Tensor, np.ndarray)):
+        raise DatasetError(
+            f"{name}: one array of shape {tuple(obj.shape)} has no targets. Pass (inputs, targets), or use "
+            "lmc.open_data('digits') or another dataset by name."
+        )
+
+
 def _from_arrays(x: Any, y: Any, num_classes: int | None, task: Task | None, about: dict[str, Any]) -> Data:
     inputs, notes = to_inputs(x, about["name"])
-    targets = to_targets(y, about["name"])
+    targets = to_targets(y, about["name"], task)
     task = task or infer_task(inputs, targets, about["name"])  # type: ignore[assignment]
-    if num_classes is None and task != "regression" and targets.numel() and not targets.is_floating_point():
+    if task == "regression":
+        num_classes = None
+    elif num_classes is None and targets.numel() and not targets.is_floating_point():
         num_classes = int(targets.max()) + 1
     about = {**about, "notes": about["notes"] + notes}
     return Data(inputs, targets, task=task, num_classes=num_classes, **about)  # type: ignore[arg-type]
@@ -87,7 +110,7 @@ def _from_stream(
     first = next(iter(source), None)
     if first is None:
         raise DatasetError(f"{about['name']}: there are no batches.")
-    inputs, targets = read_batch(first, 0, about["name"])
+    inputs, targets = read_batch(first, 0, about["name"], task)
     task = task or infer_task(inputs, targets, about["name"])  # type: ignore[assignment]
     return StreamedData(source, tuple(inputs.shape[1:]), size, task=task, num_classes=num_classes, **about)  # type: ignore[arg-type]
 

@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lmc._errors import DatasetError
+from lmc._errors import DatasetError, unknown
+
+TASKS = ("classification", "tokens", "regression")
+_REGRESSION = (
+    'If they are the values of a regression, say so: --data "file.npz?task=regression", or in Python '
+    'lmc.as_data(data, task="regression").'
+)
 
 
 def to_tensor(value: Any, what: str) -> Tensor:
@@ -50,24 +56,48 @@ def _images(x: Tensor) -> tuple[Tensor, tuple[str, ...]]:
     return (x.to(torch.float32) / 255).contiguous(), notes
 
 
-def to_targets(value: Any, name: str) -> Tensor:
-    """Return targets as int64 or float32."""
+def to_targets(value: Any, name: str, task: str | None = None) -> Tensor:
+    """Return targets as int64 or float32: as they are, or as a task that was named reads them."""
     y = to_tensor(value, f"{name}, targets")
-    if y.is_floating_point():
+    if task == "regression":
+        return y.to(torch.float32)
+    if y.is_floating_point() and (task is None or not _whole(y)):
         return y.to(torch.float32)
     return y.to(torch.int64)
+
+
+def check_task(task: str | None) -> None:
+    """Refuse a task that does not exist."""
+    if task is not None and task not in TASKS:
+        raise unknown("task", task, TASKS)
 
 
 def infer_task(inputs: Tensor, targets: Tensor, name: str) -> str:
     """Say what the targets ask for."""
     if targets.is_floating_point():
-        if targets.ndim == 1 and bool((targets.isfinite() & (targets == targets.round())).all()):
+        if _one_hot(targets):
+            raise DatasetError(
+                f"{name}: the targets look like one-hot rows of dtype {targets.dtype}. If they are classes, pass "
+                f"y.argmax(1). {_REGRESSION}"
+            )
+        if targets.shape[1:].numel() == 1 and _whole(targets):
             raise DatasetError(
                 f"{name}: the targets are whole numbers of dtype {targets.dtype}. Cast them to integers if they are "
-                "classes, or pass task='regression'."
+                f"classes: y.astype('int64'). {_REGRESSION}"
             )
         return "regression"
     return "tokens" if targets.ndim == 2 and targets.shape == inputs.shape else "classification"
+
+
+def _whole(values: Tensor) -> bool:
+    return bool((values.isfinite() & (values == values.round())).all())
+
+
+def _one_hot(targets: Tensor) -> bool:
+    """Say whether each row is 0 but for a single 1."""
+    if targets.ndim != 2 or targets.shape[1] < 2 or not len(targets):
+        return False
+    return bool(((targets == 0) | (targets == 1)).all()) and bool((targets.sum(1) == 1).all())
 
 
 def check_batch(inputs: Tensor, targets: Tensor, task: str, num_classes: int | None, name: str) -> None:
@@ -95,9 +125,16 @@ def check_batch(inputs: Tensor, targets: Tensor, task: str, num_classes: int | N
             "For one-hot rows pass y.argmax(1), for a column y[:, 0]."
         )
     if targets.numel():
-        low, high = int(targets.min()), int(targets.max())
-        if low < 0 or (num_classes is not None and high >= num_classes):
-            bad = low if low < 0 else high
-            example = int((targets == bad).nonzero()[0, 0])
-            allowed = f"from 0 to {num_classes - 1}" if num_classes else "not negative"
-            raise DatasetError(f"{name}: the label of example {example} is {bad}; labels must be {allowed}.")
+        _check_labels(targets, num_classes, name)
+
+
+def _check_labels(targets: Tensor, num_classes: int | None, name: str) -> None:
+    low, high = int(targets.min()), int(targets.max())
+    if low < 0:
+        example = int((targets == low).nonzero()[0, 0])
+        raise DatasetError(f"{name}: labels must be 0 or above; the smallest is {low}, at example {example}.")
+    if num_classes is not None and high >= num_classes:
+        example = int((targets == high).nonzero()[0, 0])
+        raise DatasetError(
+            f"{name}: the label of example {example} is {high}; labels must be from 0 to {num_classes - 1}."
+        )

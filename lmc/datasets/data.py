@@ -194,7 +194,7 @@ class StreamedData(AbstractData):
         """Yield the source's own batches, whatever ``batch_size`` says."""
         fingerprint = _Fingerprint()
         for number, batch in enumerate(self.source):
-            inputs, targets = read_batch(batch, number, self.name)
+            inputs, targets = read_batch(batch, number, self.name, self.task)
             check_batch(inputs, targets, self.task, self.num_classes, f"{self.name}, batch {number}")
             fingerprint.add(inputs, targets)
             yield inputs, targets
@@ -209,7 +209,7 @@ class StreamedData(AbstractData):
             )
 
 
-def read_batch(batch: Any, number: int, name: str) -> tuple[Tensor, Tensor]:
+def read_batch(batch: Any, number: int, name: str, task: str | None) -> tuple[Tensor, Tensor]:
     """Take a batch apart, and give its parts the dtypes that everything else expects."""
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         keys = f" with keys {', '.join(map(str, batch))}" if isinstance(batch, dict) else ""
@@ -217,7 +217,7 @@ def read_batch(batch: Any, number: int, name: str) -> tuple[Tensor, Tensor]:
             f"{name}, batch {number}: (inputs, targets) is needed, not {type(batch).__name__}{keys}. "
             "Wrap it: class Pairs, with __iter__ yielding (batch['x'], batch['y'])."
         )
-    return to_inputs(batch[0], name)[0], to_targets(batch[1], name)
+    return to_inputs(batch[0], name)[0], to_targets(batch[1], name, task)
 
 
 class _Fingerprint:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,17 +48,44 @@ def fetch(relative: str, data_dir: str | os.PathLike[str] | None, remote: Remote
         return found
     target = folders(None)[-1] / relative
     try:
-        pooch.retrieve(
-            remote.url,
-            known_hash=remote.checksum,
-            fname=target.name,
-            path=target.parent,
-            downloader=pooch.HTTPDownloader(timeout=TIMEOUT),  # type: ignore[arg-type]
-        )
+        with _quiet_pooch():
+            pooch.retrieve(
+                remote.url,
+                known_hash=remote.checksum,
+                fname=target.name,
+                path=target.parent,
+                downloader=pooch.HTTPDownloader(timeout=TIMEOUT),  # type: ignore[arg-type]
+            )
     except Exception as error:
-        reason = str(error).splitlines()[0][:200]
-        raise missing(relative, data_dir, f"The download from {remote.url} failed ({reason}).") from error
+        reason = f"The download from {remote.url} failed: {_reason(error)}."
+        raise missing(relative, data_dir, reason) from error
     return target
+
+
+@contextlib.contextmanager
+def _quiet_pooch() -> Iterator[None]:
+    """Keep the log lines of pooch off the user's screen, for the time of the block."""
+    logger = pooch.get_logger()
+    before, logger.disabled = logger.disabled, True  # a level would not do: this logger caches what it lets through
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words why a download failed, without the tale of the layers below."""
+    import requests  # what pooch downloads with
+
+    if isinstance(error, (requests.ConnectionError, requests.Timeout)):
+        return "no network connection"
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answers with status {error.response.status_code}"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    if isinstance(error, ValueError) and "hash" in str(error):
+        return "what came is not the published file, its checksum differs"
+    return type(error).__name__
 
 
 def missing(relative: str, data_dir: str | os.PathLike[str] | None, reason: str) -> DatasetError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmc._errors import DatasetError, UsageError, did_you_mean, unknown
+from lmc._imports import which_name
 from lmc._reference import Reference
 from lmc.datasets.cifar10 import cifar10, cifar10_4k
 from lmc.datasets.data import AbstractData, Data, StreamedData
@@ -45,7 +46,8 @@ def open_data(reference: str, split: str = "test", data_dir: str | os.PathLike[s
     reference : str
         A name of ``DATASETS``, ``text:file``, ``file.npz``, or an import path to a factory, with options:
         ``normalize=`` a preset (``none``, ``mnist``, ``cifar10``, ``imagenet``, ...), or ``mean=`` and ``std=``, one
-        value per channel; ``limit=N`` for the first N examples; ``block=`` for text; a factory's own.
+        value per channel; ``limit=N`` for the first N examples; ``task=`` ``classification``, ``tokens`` or
+        ``regression`` for an npz file or a factory; ``block=`` for text; a factory's own.
     split : {"train", "test"}
         Which part. A set that has no such part says in ``split`` and ``notes`` what was used instead.
     data_dir : path-like, optional
@@ -90,6 +92,8 @@ def _opener(reference: Reference) -> tuple[Callable[[str, Path | None], Abstract
         return _bound(partial(npz, name), reference), "none"
     if ":" in name:
         return partial(from_code, reference), None
+    if name.endswith(".py"):
+        raise UsageError(which_name(name))
     raise UsageError(f"{unknown('dataset', name, DATASETS)} {_FORMS}")
 
 

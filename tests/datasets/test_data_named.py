@@ -7,15 +7,19 @@ import io
 import struct
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pooch
 import pytest
+import requests
 import torch
 from sklearn.datasets import load_digits
 
 from lmc._errors import DatasetError, UsageError
 from lmc.datasets import DATASETS, PRESETS, open_data
 from lmc.datasets import cifar10 as cifar_module
+from lmc.datasets import fetch as fetch_module
 from lmc.datasets import mnist as mnist_module
 from lmc.datasets.fetch import Remote
 
@@ -148,7 +152,33 @@ def test_what_is_missing_and_cannot_be_downloaded_is_said_with_the_fix(name, tmp
     message = str(caught.value)
     assert str(tmp_path) in message and "--data-dir" in message and "LMC_DATA_DIR" in message
     assert len(message.splitlines()) <= 6
+    assert ("failed: no network connection." in message) == (name != "cifar10-4k")
+    assert "HTTPConnectionPool" not in message
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (requests.ReadTimeout("HTTPConnectionPool(host='x')"), "no network connection"),
+        (requests.HTTPError(response=SimpleNamespace(status_code=404)), "status 404"),
+        (PermissionError(13, "Permission denied", "/cache"), "Permission denied: /cache"),
+        (ValueError("MD5 hash of downloaded file (x) does not match the known hash: ..."), "checksum differs"),
+        (RuntimeError("a long tale"), "RuntimeError"),
+    ],
+)
+def test_a_failed_download_has_a_short_reason_and_pooch_says_nothing(tmp_path, monkeypatch, caplog, error, reason):
+    def fail(*args, **options):
+        pooch.get_logger().info("Downloading data from ...")
+        assert not caplog.records
+        raise error
+
+    monkeypatch.setattr(fetch_module.pooch, "retrieve", fail)
+    monkeypatch.setattr(pooch.get_logger(), "handlers", [caplog.handler])
+    with pytest.raises(DatasetError, match=rf"failed: [^\n]*{reason}\.\n"):
+        open_data("mnist", data_dir=tmp_path)
+    pooch.get_logger().info("the probe sees what pooch says")
+    assert len(caplog.records) == 1
 
 
 def cifar_records(count: int, seed: int) -> bytes:

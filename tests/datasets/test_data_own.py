@@ -117,11 +117,12 @@ def test_another_order_on_the_second_pass_is_an_error():
     ("x", "y", "words"),
     [
         (X, Y[:-1], "10 inputs, but 9 targets"),
-        (X, Y - 1, r"label of example 0 is -1"),
-        (X, torch.eye(10), None),
+        (X, Y - 1, r"labels must be 0 or above; the smallest is -1, at example 0"),
+        (X, torch.eye(10), r"one-hot rows.*y\.argmax\(1\).*file\.npz\?task=regression.*lmc\.as_data\(data, task="),
+        (X, Y.double().view(-1, 1), "Cast them to integers"),
         (X, torch.eye(10).long(), r"y\.argmax\(1\)"),
         (X, Y.view(-1, 1), r"y\[:, 0\]"),
-        (X, Y.double(), "Cast them to integers"),
+        (X, Y.double(), r"Cast them to integers.*file\.npz\?task=regression.*lmc\.as_data\(data, task="),
         (torch.where(X > 1, torch.nan, X), Y, r"input of example \d is NaN"),
         (X, torch.full((10,), torch.inf).double() * 0.5, "target of example 0"),
         (X[:0], Y[:0], "no examples"),
@@ -130,11 +131,46 @@ def test_another_order_on_the_second_pass_is_an_error():
     ],
 )
 def test_examples_that_no_loss_exists_for_are_refused(x, y, words):
-    if words is None:
-        assert as_data((x, y)).task == "regression", "one-hot rows in floating point are a regression's targets"
-        return
     with pytest.raises(DatasetError, match=words):
         as_data((x, y))
+
+
+@pytest.mark.parametrize("y", [torch.eye(10), Y.double(), Y], ids=["one-hot", "whole", "integers"])
+def test_a_task_that_is_named_is_the_task(y):
+    for held in ((X, y), [(X[:4], y[:4]), (X[4:], y[4:])]):
+        data = as_data(held, task="regression")
+        assert (data.task, data.num_classes) == ("regression", None)
+        assert read(data)[1].dtype == torch.float32 and torch.equal(read(data)[1], y.float())
+    if y.ndim == 1:
+        assert torch.equal(read(as_data((X, y), task="classification"))[1], Y)
+        assert torch.equal(read(as_data([(X, y)], task="classification"))[1], Y)
+
+
+def test_rows_that_only_resemble_one_hot_are_values():
+    two, half, column = torch.eye(10), torch.eye(10), torch.rand(10, 1)
+    two[3, 4], half[3] = 1.0, 0.1
+    assert {as_data((X, y)).task for y in (two, half, column)} == {"regression"}
+
+
+def test_a_task_that_cannot_be_is_refused():
+    with pytest.raises(UsageError, match="Did you mean 'regression'"):
+        as_data((X, Y), task="regresion")
+    with pytest.raises(UsageError, match="says itself that its task is 'classification'"):
+        as_data(as_data((X, Y)), task="regression")
+    with pytest.raises(DatasetError, match="labels must be integers"):
+        as_data((X, Y + 0.5), task="classification")
+
+
+@pytest.mark.parametrize("name", ["digits", Path("digits")])
+def test_the_name_of_a_dataset_is_no_dataset(name):
+    with pytest.raises(DatasetError, match=r"lmc\.open_data\('digits'\), or pass \(inputs, targets\)"):
+        as_data(name)
+
+
+@pytest.mark.parametrize("alone", [X, X.numpy()])
+def test_inputs_alone_are_refused(alone):
+    with pytest.raises(DatasetError, match=r"shape \(10, 3\) has no targets\. Pass \(inputs, targets\).*open_data"):
+        as_data(alone)
 
 
 def test_labels_above_the_classes_are_refused_in_memory_and_in_a_stream():
@@ -205,12 +241,34 @@ def test_npz_without_splits_says_so(tmp_path):
     np.savez(tmp_path / "all.npz", x=X.numpy(), y=Y.numpy())
     data = open_data(f"{tmp_path / 'all.npz'}?mean=1,2,3&std=1,1,2", "test")
     assert data.split == "all" and "no splits" in data.notes[0]
+    assert "training examples" in data.notes[0] and "are the same ones" in data.notes[0]
     assert data.normalization == Normalization((1.0, 2.0, 3.0), (1.0, 1.0, 2.0))
 
 
 def test_npz_of_a_regression(tmp_path):
     np.savez(tmp_path / "r.npz", x=X.numpy(), y=X.numpy().sum(1))
     assert open_data(str(tmp_path / "r.npz")).task == "regression"
+
+
+def test_the_task_of_an_npz_can_be_named(tmp_path):
+    labels = Y.numpy().astype("float64")
+    np.savez(tmp_path / "f.npz", x_train=X.numpy(), y_train=labels, x_test=X.numpy()[:3], y_test=labels[:3])
+    with pytest.raises(DatasetError, match="task=regression"):
+        open_data(str(tmp_path / "f.npz"))
+    values = open_data(f"{tmp_path / 'f.npz'}?task=regression")
+    classes = open_data(f"{tmp_path / 'f.npz'}?task=classification&limit=2")
+    assert (values.task, values.num_classes, values.targets.dtype) == ("regression", None, torch.float32)
+    assert (classes.task, classes.num_classes, classes.targets.dtype) == ("classification", 4, torch.int64)
+    with pytest.raises(UsageError, match="Did you mean 'regression'"):
+        open_data(f"{tmp_path / 'f.npz'}?task=regresion")
+
+
+def test_a_file_that_does_not_exist_is_said_with_the_nearest_one(splits):
+    with pytest.raises(DatasetError, match=r"onw\.npz does not exist\. Did you mean 'own\.npz'\?"):
+        open_data(str(splits.with_name("onw.npz")))
+    with pytest.raises(DatasetError, match=r"onw\.npz and .*onw\.npz do not exist") as caught:
+        open_data("onw.npz", data_dir=splits.parent)
+    assert "Errno" not in str(caught.value)
 
 
 def test_nothing_in_an_npz_is_unpickled(tmp_path):
@@ -230,7 +288,11 @@ def test_nothing_in_an_npz_is_unpickled(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "No such file"), (b"<html>", "cannot be read"), ({"a": X.numpy()}, "arrays x and y, or x_test and y_test")],
+    [
+        (None, "does not exist"),
+        (b"<html>", "cannot be read"),
+        ({"a": X.numpy()}, "arrays x and y, or x_test and y_test"),
+    ],
 )
 def test_unusable_npz_files_are_named(tmp_path, content, words):
     path = tmp_path / "some.npz"
@@ -251,6 +313,9 @@ def ready(): return as_data(pair(), name="mine", normalization=Normalization((1.
 def stream(): return [pair(), pair(2)]
 def broken(): raise RuntimeError("no luck")
 def nothing(): return None
+def whole(): return torch.zeros(3, 2), torch.arange(3.0)
+def picky(task): return torch.zeros(3, 2), {"even": torch.zeros(3, dtype=torch.int64)}[task]
+def needs(path, split): return pair()
 """
 
 
@@ -271,9 +336,22 @@ def test_a_factory_in_a_file(code):
     assert open_data(f"{code}:ready?normalize=none").normalization is None
 
 
+def test_the_task_of_a_factory_can_be_named_unless_the_option_is_its_own(code):
+    assert open_data(f"{code}:whole?task=regression").task == "regression"
+    assert open_data(f"{code}:whole?task=classification").num_classes == 3
+    assert open_data(f"{code}:picky?task=even").task == "classification"
+
+
+def test_a_file_without_a_name_lists_what_it_has(code):
+    with pytest.raises(UsageError, match=r"write .*own\.py:NAME\. It has pair, splits, ready, stream"):
+        open_data(str(code))
+
+
 @pytest.mark.parametrize(
     ("tail", "error", "words"),
     [
+        ("needs", UsageError, r"needs 'path': write '.*own\.py:needs\?path=\.\.\.'"),
+        ("ready?task=regression", UsageError, "says itself"),
         ("pairs", DatasetError, r"Did you mean 'pair'\?"),
         ("pair?cuont=3", UsageError, r"Did you mean 'count'\?"),
         ("broken", DatasetError, r"own\.py, line 8: RuntimeError: no luck"),
