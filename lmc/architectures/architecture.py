@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from lmc._imports import blame
 from lmc._types import StateDict
 
 Shape = tuple[int, ...]
+
+CHANNEL_FIX = "Give the inputs of the data a channel dimension, x[:, None]."
 
 
 class AbstractNetwork(nn.Module, abc.ABC):
@@ -137,10 +140,21 @@ def try_forward(module: nn.Module, inputs: tuple[Tensor, ...], name: str) -> Any
             return module(*inputs)
     except Exception as error:
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+        fix = _channel_fix(module, inputs) or "Pass the --data or --input-shape it was made for, or another --model."
         raise ArchitectureError(
-            f"{name}: forward fails on inputs of shape {shapes} (batch first). {blame(error)} "
-            "Pass the --data or --input-shape it was made for, or another --model."
+            f"{name}: forward fails on inputs of shape {shapes} (batch first). {blame(error).rstrip('.')}. {fix}"
         ) from error
+
+
+def _channel_fix(module: nn.Module, inputs: tuple[Tensor, ...]) -> str:
+    """Say so where images without a channel dimension are all that is wrong."""
+    if len(inputs) != 1 or inputs[0].ndim != 3 or not inputs[0].is_floating_point():
+        return ""
+    images = inputs[0][:, None]
+    with contextlib.suppress(Exception), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        module(images)
+        return f"It runs on {tuple(images.shape)}. {CHANNEL_FIX}"
+    return ""
 
 
 def image_options(name: str, input_shape: Shape, num_classes: int) -> dict[str, Any]:

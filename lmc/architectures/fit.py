@@ -10,9 +10,12 @@ from torch import Tensor, nn
 
 from lmc._errors import MismatchError
 from lmc._types import StateDict
-from lmc.architectures.architecture import shapes_of
+from lmc.architectures.architecture import AbstractNetwork, shapes_of
+from lmc.architectures.resolve import recognised_as
 
 _SHOWN = 8
+_EXAMPLES = 3
+_ENOUGH = 0.25  # of the network's names: fewer that match, and it is another network
 
 
 def fit_state(state: StateDict, module: nn.Module, source: str) -> dict[str, Tensor]:
@@ -39,7 +42,8 @@ def fit_state(state: StateDict, module: nn.Module, source: str) -> dict[str, Ten
     Raises
     ------
     MismatchError
-        Listing missing, unexpected and mis-shaped keys, each with the nearest name.
+        Listing missing, unexpected and mis-shaped keys, each with the nearest name; in one line where all names
+        differ by a prefix, or where the weights are of another architecture.
     """
     wanted = module.state_dict()
     filled = {**_filled(state, wanted), **state}
@@ -48,6 +52,9 @@ def fit_state(state: StateDict, module: nn.Module, source: str) -> dict[str, Ten
     shapes, needed = shapes_of(state), shapes_of(wanted)
     misshaped = [key for key in state if key in wanted and shapes[key] != needed[key]]
     if missing or unexpected or misshaped:
+        whole = _prefix(state, wanted) or _another(state, module)
+        if whole:
+            raise MismatchError(f"{source}: {whole}")
         parts = [
             _listing("missing", [f"{key} {needed[key]}{_nearest(key, unexpected)}" for key in missing]),
             _listing("unexpected", [f"{key} {shapes[key]}{_nearest(key, missing)}" for key in unexpected]),
@@ -59,6 +66,38 @@ def fit_state(state: StateDict, module: nn.Module, source: str) -> dict[str, Ten
             + "\nPass the --model that they were trained as, with its sizes."
         )
     return {key: filled[key] for key in wanted}
+
+
+def _prefix(state: StateDict, wanted: StateDict) -> str:
+    """Say so where one prefix is all that the names differ by."""
+    have, need = ({key for key in keys if not key.endswith("num_batches_tracked")} for keys in (state, wanted))
+    for long, short, named in ((have, need, True), (need, have, False)):
+        parts = min(long, default="").split(".")[:-1]
+        for i in range(1, len(parts) + 1):
+            prefix = ".".join(parts[:i]) + "."
+            if short and {prefix + key for key in short} == long:
+                one = f"every name begins with {prefix!r}; the network's do not. Take it away"
+                other = f"every name of the network begins with {prefix!r}; those of the weights do not. Put it there"
+                return f"{one if named else other}, or pass the --model that they were trained as."
+    return ""
+
+
+def _another(state: StateDict, module: nn.Module) -> str:
+    """Say so where next to nothing matches and the shapes differ too, so that no list of names would help."""
+    wanted = module.state_dict()
+    unexpected = [key for key in state if key not in wanted]
+    renamed = sorted(shapes_of(state).values()) == sorted(shapes_of(wanted).values())
+    if renamed or not unexpected or _ENOUGH * len(wanted) < len(state) - len(unexpected):
+        return ""
+    found = recognised_as(state)
+    network = module.describe() if isinstance(module, AbstractNetwork) else type(module).__name__
+    examples = [f"{key} {tuple(state[key].shape)}" for key in unexpected[:_EXAMPLES]]
+    dots = ["..."] if len(unexpected) > _EXAMPLES else []
+    return (
+        f"the weights look like another architecture{found and ', recognised as '}{found}; the network is {network}. "
+        f"{len(unexpected)} of {len(state)} names are not the network's ({', '.join(examples + dots)}). "
+        "Pass the --model that they were trained as; two models that are compared need one architecture."
+    )
 
 
 def _filled(state: StateDict, wanted: StateDict) -> dict[str, Tensor]:

@@ -12,10 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from lmc._errors import ArchitectureError, UsageError, unknown
-from lmc._imports import blame, import_object
+from lmc._imports import blame, import_object, which_name
 from lmc._reference import Reference
 from lmc._types import StateDict
-from lmc.architectures.architecture import AbstractNetwork, Architecture, Shape, flat_size, shapes_of, try_forward
+from lmc.architectures.architecture import (
+    CHANNEL_FIX,
+    AbstractNetwork,
+    Architecture,
+    Shape,
+    flat_size,
+    shapes_of,
+    try_forward,
+)
 from lmc.architectures.registry import NETWORKS
 
 if TYPE_CHECKING:
@@ -95,6 +103,8 @@ def _named(
 ) -> AbstractNetwork:
     """Build a registered network: its options, then what the weights or the dataset say, then its defaults."""
     if reference.name not in NETWORKS:
+        if reference.name.endswith(".py"):
+            raise UsageError(which_name(reference.name))
         hint = " Or an import path: package.module:factory, file.py:Class."
         raise UsageError(f"{unknown('model', reference.name, NETWORKS)}{hint}")
     network = NETWORKS[reference.name]
@@ -143,9 +153,11 @@ def _finish(
     network: AbstractNetwork, assumptions: tuple[str, ...], input_shape: Shape | None, num_classes: int | None
 ) -> Architecture:
     if input_shape is not None and not network.takes(input_shape):
+        lacks_channel = len(input_shape) == 2 and network.takes((1, *input_shape))
+        fix = "Pass the --data it was trained on, or another --model."
         raise ArchitectureError(
             f"{network.describe()} reads examples of shape {network.input_shape}; the data has {tuple(input_shape)} "
-            f"({flat_size(input_shape)} entries). Pass the --data it was trained on, or another --model."
+            f"({flat_size(input_shape)} entries). {CHANNEL_FIX if lacks_channel else fix}"
         )
     architecture = Architecture(
         network.describe(),
@@ -196,11 +208,7 @@ def _recorded_shape(checkpoint: Checkpoint) -> Shape | None:
 
 
 def _recognise(checkpoint: Checkpoint, input_shape: Shape | None) -> Reference:
-    found = {}
-    for name, network in NETWORKS.items():
-        options = network.from_state(checkpoint.state, input_shape)
-        if options is not None and _explains(name, options, checkpoint.state):
-            found[name] = options
+    found = _candidates(checkpoint.state, input_shape)
     certain = [name for name in found if name not in _HEADS_UNKNOWN]
     if len(certain) == 1:
         return Reference(certain[0], found[certain[0]])
@@ -211,6 +219,18 @@ def _recognise(checkpoint: Checkpoint, input_shape: Shape | None) -> Reference:
         f"{checkpoint.source}: the network {problem}, going by its names and shapes ({shown}, ...). "
         f"Say which it is: {hint}{_EXAMPLES}."
     )
+
+
+def _candidates(state: StateDict, input_shape: Shape | None) -> dict[str, dict[str, Any]]:
+    """Return the registered networks, with their options, that have exactly these names and shapes."""
+    found = {name: network.from_state(state, input_shape) for name, network in NETWORKS.items()}
+    return {name: options for name, options in found.items() if options is not None and _explains(name, options, state)}
+
+
+def recognised_as(state: StateDict) -> str:
+    """Return what the registered networks that weights could belong to are called, ``""`` where there is none."""
+    with torch.device("meta"):
+        return " or ".join(NETWORKS[name](**options).describe() for name, options in _candidates(state, None).items())
 
 
 def _explains(name: str, options: dict[str, Any], state: StateDict) -> bool:

@@ -31,6 +31,20 @@ class Net(torch.nn.Module):
     def forward(self, x):
         return self.drop(self.layers(x))
 
+class Needs(torch.nn.Module):
+    def __init__(self, cfg, *, width=2):
+        super().__init__()
+
+class Inner(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        Needs()
+
+def picture(size=6):
+    return torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(2 * (size - 2) ** 2, 9))
+
+def _private(): ...
+
 shared = Net()
 Words = lambda: torch.nn.Sequential(torch.nn.Embedding(9, 4), torch.nn.Flatten(), torch.nn.Linear(12, 9))
 number = 3
@@ -110,9 +124,49 @@ def test_an_unknown_option_suggests_the_nearest(nets):
         resolve(f"{nets}:Net?witdh=5")
 
 
+def test_what_a_constructor_needs_is_said(nets):
+    with pytest.raises(UsageError, match=r"Needs' needs 'cfg': write '.*:Needs\?width=3&cfg=\.\.\.'") as caught:
+        resolve(f"{nets}:Needs?width=3")
+    assert "_reference.py" not in str(caught.value)
+    assert resolve(f"{nets}:Needs?cfg=3").name == "Needs"
+
+
+def test_an_error_is_blamed_on_the_users_line_or_on_none(nets):
+    with pytest.raises(ArchitectureError, match=r"nets\.py, line 29: TypeError"):
+        resolve(f"{nets}:Inner")
+    with pytest.raises(ArchitectureError, match=r"cannot be imported\. ModuleNotFoundError: No module named"):
+        resolve("no_such_package_here:Net")
+
+
+@pytest.mark.parametrize("tail", ["", ":", "?width=3"])
+def test_a_file_without_a_name_lists_its_classes_and_factories_without_running_it(nets, tail):
+    nets.write_text(f"{NETS}\nraise SystemExit\n")
+    with pytest.raises((UsageError, ArchitectureError), match=r"nets\.py:NAME\. It has Sizes, Net, Needs, Inner, pic"):
+        resolve(f"{nets}{tail}")
+
+
+def test_a_file_that_offers_nothing_is_said(tmp_path):
+    for content, words in (("x = 1\n", "no class and no function"), ("def f(:\n", "not readable as Python")):
+        (tmp_path / "empty.py").write_text(content)
+        with pytest.raises(UsageError, match=words):
+            resolve(str(tmp_path / "empty.py"))
+    with pytest.raises(UsageError, match=r"there is no file .*missing\.py"):
+        resolve("missing.py")
+
+
+def test_a_channel_dimension_is_proposed_where_it_is_all_that_lacks(nets):
+    with pytest.raises(ArchitectureError, match=r"instead\. It runs on \(2, 1, 6, 6\)\. .*x\[:, None\]") as caught:
+        resolve(f"{nets}:picture", input_shape=(6, 6))
+    assert "Pass the --data" not in str(caught.value)
+    with pytest.raises(ArchitectureError, match=r"instead\. Pass the --data"):
+        resolve(f"{nets}:picture", input_shape=(6, 7))
+    with pytest.raises(ArchitectureError, match=r"x\[:, None\]"):
+        resolve("lenet", input_shape=(28, 28))
+
+
 @pytest.mark.parametrize("reference", ["missing.py:Net", "no_such_package_here:Net", "nets.py:"])
 def test_what_is_not_there_is_said(reference):
-    with pytest.raises(ArchitectureError, match=r"missing\.py|no_such_package_here|no import path"):
+    with pytest.raises(ArchitectureError, match=r"missing\.py|no_such_package_here|no file .*nets\.py"):
         resolve(reference)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lmc._errors import MismatchError
-from lmc.architectures import fit_state
+from lmc.architectures import NETWORKS, fit_state
 
 
 def net():
@@ -62,7 +62,41 @@ def test_every_kind_of_mismatch_is_listed_with_the_nearest_name():
 
 
 def test_long_lists_are_cut():
-    state = {f"layer{i}.weight": torch.zeros(1) for i in range(50)}
+    state = {f"layer{i}.weight": torch.zeros(1) for i in range(50)} | dict(net().state_dict())
     with pytest.raises(MismatchError, match="and 42 more") as caught:
         fit_state(state, net(), "weights.pt")
     assert len(str(caught.value).splitlines()) <= 6
+
+
+def test_weights_of_another_architecture_are_called_that():
+    mlp, cnn = NETWORKS["mlp"](), NETWORKS["cnn-bn"]()
+    for state, module, found in ((cnn, mlp, "cnn-bn 16-32 channels, 5x5"), (mlp, cnn, "mlp 784-64-64-10")):
+        with pytest.raises(MismatchError, match="look like another architecture") as caught:
+            fit_state(state.state_dict(), module, "b.pt")
+        (line,) = str(caught.value).splitlines()
+        assert f"recognised as {found}; the network is {module.describe()}" in line
+        names = list(state.state_dict())
+        assert all(name in line for name in names[:3]) and names[3] not in line
+    with pytest.raises(MismatchError, match=r"another architecture; the network is Sequential\. 1 of 1 names"):
+        fit_state({"scale": torch.ones(2)}, net(), "b.pt")
+
+
+def test_names_that_differ_where_shapes_do_not_are_listed():
+    state = {f"other.{i}": value for i, value in enumerate(net().state_dict().values())}
+    with pytest.raises(MismatchError, match=r"missing \(\d\)"):
+        fit_state(state, net(), "b.pt")
+
+
+@pytest.mark.parametrize("prefix", ["net.", "net.0."])
+def test_one_prefix_too_many_or_too_few_is_said_in_a_line(prefix):
+    module = net()
+    wrapped = nn.Module()
+    wrapped.net = nn.Sequential(module) if prefix == "net.0." else module
+    with pytest.raises(MismatchError) as many:
+        fit_state(wrapped.state_dict(), module, "b.pt")
+    assert f"b.pt: every name begins with '{prefix}'; the network's do not" in str(many.value)
+    old = {name: value for name, value in module.state_dict().items() if not name.endswith("num_batches_tracked")}
+    with pytest.raises(MismatchError) as few:
+        fit_state(old, wrapped, "b.pt")
+    assert f"every name of the network begins with '{prefix}'; those of the weights do not" in str(few.value)
+    assert len(str(many.value).splitlines()) == len(str(few.value).splitlines()) == 1
