@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
@@ -25,8 +27,9 @@ from lmc.plotting.style import house_style
 METRICS = ("loss", "accuracy", "error")
 
 _MARKERS = 12  # on a line, at most
-_ENTRY_WIDTH = 44  # characters that fit beside a legend's handle in one column
-_TITLE_WIDTH = 54
+_COLUMNS = 54  # characters of a legend, in one column of a paper
+_HANDLE = 10  # of them, before the text of an entry
+_CHARACTER = 0.55  # width of a character, in font sizes
 _BASELINE_NAMES = {"chord": "chord", "mean": "mean end"}
 _BASELINE = {"color": "0.35", "linestyle": (0, (5, 3)), "linewidth": 0.7, "marker": "", "zorder": 2.5}
 _END = {
@@ -37,6 +40,7 @@ _END = {
     "bbox": {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": "black", "linewidth": 0.7},
 }
 _ABOVE = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+_MOST_FOR_LEGEND = 0.6  # of the height of the user's axes
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,11 @@ def plot_barrier(
     Parameters
     ----------
     dataset : xarray.Dataset
-        A result of kind ``barrier`` (docs/schema.md) with one pair of models.
+        A result of kind ``barrier`` (docs/schema.md) with one pair of models, and one alignment or several.
     ax : matplotlib Axes or sequence of Axes, optional
         Where to draw, one for each metric, in the style these axes have; by default a new figure in the style of this
-        package. Neither pyplot nor ``rcParams`` are touched.
+        package. Neither pyplot nor ``rcParams`` are touched. The legend stands above the axes, which give up height
+        for it where the figure has no layout engine.
     metric : {"loss", "accuracy", "error", "both"}, optional
         What to draw; ``both`` is loss and accuracy. By default both where the dataset and ``ax`` have room for them,
         else the loss.
@@ -106,8 +111,9 @@ def plot_barrier(
     SchemaError
         If the dataset is no barrier result.
     UsageError
-        For an unknown or absent metric or baseline, a wrong number of axes, or a dataset of several pairs.
+        For an unknown or absent metric or baseline, a wrong number of axes, a dataset of several pairs, or a path.
     """
+    dataset = _with_alignment(dataset)
     schema.validate(dataset, kind="barrier")
     if baseline not in dataset["baseline"].values:
         raise unknown("baseline", baseline, dataset["baseline"].values)
@@ -115,13 +121,29 @@ def plot_barrier(
     given = None if ax is None else [ax] if isinstance(ax, Axes) else list(ax)
     metrics = _metrics(dataset, metric, None if given is None else len(given))
     if given is not None:
-        return _draw(dataset, dict(zip(metrics, given, strict=True)), baseline, {"loc": "best"})
+        columns = min(map(_columns, given))
+        artists = _draw(dataset, dict(zip(metrics, given, strict=True)), baseline, columns)
+        _make_room(artists)
+        return artists
     with house_style():
         figure = Figure()
         axes = figure.subplots(len(metrics), sharex=True, squeeze=False)[:, 0]
-        artists = _draw(dataset, dict(zip(metrics, axes, strict=True)), baseline, _ABOVE)
+        artists = _draw(dataset, dict(zip(metrics, axes, strict=True)), baseline, _COLUMNS)
         _fit_height(figure, artists)
     return artists
+
+
+def _with_alignment(dataset: xr.Dataset) -> xr.Dataset:
+    """Refuse what is no dataset, and give the dimension back that ``sel(alignment=...)`` takes away."""
+    if isinstance(dataset, (str, os.PathLike)):
+        path = str(dataset)
+        raise UsageError(f"{path!r} is a path: lmc.plot_barrier(xarray.open_dataset({path!r})) draws it.")
+    if not isinstance(dataset, xr.Dataset):
+        raise UsageError(f"A whole Dataset is drawn, not a {type(dataset).__name__}.")
+    if "alignment" in dataset.dims or "alignment" not in dataset.coords:
+        return dataset
+    lost = [name for name in dataset.data_vars if "alignment" in getattr(schema.BARRIER.get(str(name)), "dims", ())]
+    return dataset.assign(dataset[lost].expand_dims("alignment"))
 
 
 def _single_pair(dataset: xr.Dataset) -> xr.Dataset:
@@ -153,16 +175,35 @@ def _fit_height(figure: Figure, artists: BarrierArtists) -> None:
     figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style
 
 
-def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], baseline: str, legend: Mapping[str, Any]) -> BarrierArtists:
-    panels = {metric: _panel(ax, dataset, metric, baseline, legend) for metric, ax in axes.items()}
+def _make_room(artists: BarrierArtists) -> None:
+    """Keep axes and legend together within the place that the user's axes had."""
+    for panel in artists.panels.values():
+        ax = panel.axes
+        if ax.figure is None or ax.figure.get_layout_engine() is not None:
+            continue  # an engine makes the room itself
+        place = ax.get_position(original=True)
+        box, legend = ax.get_window_extent(), panel.legend.get_window_extent()
+        height = place.height * (1 - min((legend.y1 - box.y1) / box.height, _MOST_FOR_LEGEND))
+        ax.set_position((place.x0, place.y0, place.width, height))
+
+
+def _columns(ax: Axes) -> int:
+    """Return how many characters of a legend fit beside each other above an axes, at most as many as in our figure."""
+    size = FontProperties(size=matplotlib.rcParams["legend.fontsize"]).get_size_in_points()
+    points = 72 * ax.get_window_extent().width / ax.figure.dpi
+    return max(_HANDLE + 1, min(_COLUMNS, int(points / (_CHARACTER * size))))
+
+
+def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], baseline: str, columns: int) -> BarrierArtists:
+    panels = {metric: _panel(ax, dataset, metric, baseline, columns) for metric, ax in axes.items()}
     *_, last = axes.values()
     last.set_xlabel(_label(dataset["t"]))
     return BarrierArtists(last.figure, panels)
 
 
-def _panel(ax: Axes, dataset: xr.Dataset, metric: str, baseline: str, legend: Mapping[str, Any]) -> Panel:
+def _panel(ax: Axes, dataset: xr.Dataset, metric: str, baseline: str, columns: int) -> Panel:
     t, (curves, intervals) = dataset["t"].values, _curves(dataset, metric)
-    title, labels = _legend_text(dataset, metric, baseline)
+    title, labels = _legend_text(dataset, metric, baseline, columns)
     step = -(-t.size // _MARKERS)
     lines, bands = {}, {}
     for i, (name, label) in enumerate(labels.items()):
@@ -172,9 +213,11 @@ def _panel(ax: Axes, dataset: xr.Dataset, metric: str, baseline: str, legend: Ma
             color = lines[name].get_color()
             bands[name] = ax.fill_between(t, *intervals[i].T, color=color, alpha=0.2, linewidth=0, zorder=2)
     baselines, ends = _mark_ends(ax, t, curves, baseline)
-    ax.set_ylabel(f"{dataset['split'].item()} {_label(dataset[metric]) if metric in dataset else metric}")
-    drawn = ax.legend(handles=list(lines.values()), title=title, alignment="left", **legend)
-    return Panel(ax, lines, bands, baselines, ends, drawn)
+    split = dataset["split"].item()
+    of_split = "" if split == "all" else f"{split} "  # what was not split is not worth a word
+    ax.set_ylabel(f"{of_split}{_label(dataset[metric]) if metric in dataset else metric}")
+    legend = ax.legend(handles=list(lines.values()), title=title, alignment="left", **_ABOVE)
+    return Panel(ax, lines, bands, baselines, ends, legend)
 
 
 def _curves(dataset: xr.Dataset, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
@@ -207,12 +250,13 @@ def _distinct(rows: NDArray[np.float64], resolution: float) -> NDArray[np.float6
     return rows[np.sort(first)]
 
 
-def _legend_text(dataset: xr.Dataset, metric: str, baseline: str) -> tuple[str, dict[str, str]]:
+def _legend_text(dataset: xr.Dataset, metric: str, baseline: str, columns: int) -> tuple[str, dict[str, str]]:
     """Return the legend's title and, by alignment, its entries: the name, the barrier and its interval."""
     names = [str(name) for name in dataset["alignment"].values]
     scalar = "loss_barrier" if metric == "loss" else "error_barrier"
     if scalar not in dataset:
-        return _label(dataset["alignment"]), {name: name for name in names}
+        title = textwrap.fill(_label(dataset["alignment"]), columns)
+        return title, {name: textwrap.fill(name, columns - _HANDLE) for name in names}
     title = f"{_label(dataset[scalar])} above the {_BASELINE_NAMES.get(baseline, baseline)}"
     barriers = [f"{value:.3f}" for value in dataset[scalar].sel(baseline=baseline).values]
     interval = dataset.get(f"{scalar}_ci")
@@ -220,15 +264,15 @@ def _legend_text(dataset: xr.Dataset, metric: str, baseline: str) -> tuple[str, 
         title += f" [{interval.attrs['long_name'].partition(' of ')[0]}]"
         bounds = interval.sel(baseline=baseline).values
         barriers = [f"{text} [{low:.3f}, {high:.3f}]" for text, (low, high) in zip(barriers, bounds, strict=True)]
-    labels = {name: _entry(name, barrier) for name, barrier in zip(names, barriers, strict=True)}
-    return textwrap.fill(title, _TITLE_WIDTH), labels
+    labels = {name: _entry(name, barrier, columns - _HANDLE) for name, barrier in zip(names, barriers, strict=True)}
+    return textwrap.fill(title, columns), labels
 
 
-def _entry(name: str, barrier: str) -> str:
+def _entry(name: str, barrier: str, columns: int) -> str:
     """Keep within the column: a long name takes lines of its own."""
-    if len(name) + len(barrier) < _ENTRY_WIDTH:
+    if len(name) + len(barrier) < columns:
         return f"{name}  {barrier}"
-    return f"{textwrap.fill(name, _ENTRY_WIDTH)}\n{barrier}"
+    return f"{textwrap.fill(name, columns)}\n{barrier}"
 
 
 def _label(variable: xr.DataArray) -> str:

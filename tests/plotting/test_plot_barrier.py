@@ -108,6 +108,11 @@ def test_labels_come_from_the_attributes(barrier: xr.Dataset):
     assert [panel.axes.get_xlabel() for panel in panels.values()] == ["", "where"], "one label for the shared axis"
 
 
+def test_a_set_without_splits_is_not_called_all(barrier: xr.Dataset):
+    panels = plot_barrier(barrier.assign_coords(split=barrier["split"].copy(data="all"))).panels
+    assert [panel.axes.get_ylabel() for panel in panels.values()] == ["loss (nats)", "accuracy"]
+
+
 def test_another_coverage_shows_in_the_legend(barrier: xr.Dataset):
     barrier["loss_barrier_ci"].attrs["long_name"] = "80% interval of the loss barrier"
     assert "[80% interval]" in plot_barrier(barrier).panels["loss"].legend.get_title().get_text()
@@ -153,6 +158,24 @@ def test_axes_of_the_user_are_drawn_on_in_their_style(barrier: xr.Dataset):
     assert plot_barrier(barrier).panels["accuracy"].axes.xaxis.label.get_size() != 17
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_a_legend_above_axes_of_the_user_covers_nothing(barrier: xr.Dataset, shape: tuple, layout: str | None):
+    figure = Figure(layout=layout)
+    axes = list(figure.subplots(*shape, squeeze=False).flat)
+    before = [ax.get_window_extent().frozen() for ax in axes]
+    panels = plot_barrier(barrier, ax=axes).panels.values()
+    figure.draw_without_rendering()
+    boxes = [panel.axes.get_window_extent() for panel in panels]
+    legends = [panel.legend.get_window_extent() for panel in panels]
+    for legend, box, place in zip(legends, boxes, before, strict=True):
+        others = [other for other in (*boxes, *legends) if other is not legend]
+        assert not any(legend.overlaps(other) for other in others)
+        assert figure.bbox.y1 >= legend.y1
+        assert box.height > 0.3 * place.height
+        assert layout or legend.y1 == pytest.approx(place.y1), "axes and legend keep to the place the axes had"
+
+
 def test_the_default_metric_is_what_there_is_room_and_data_for(make_barrier: MakeBarrier):
     assert list(plot_barrier(make_barrier(accuracy=False)).panels) == ["loss"]
     assert list(plot_barrier(make_barrier(), ax=own_axes()[0]).panels) == ["loss"]
@@ -187,6 +210,25 @@ def test_one_pair_is_drawn_and_several_are_refused(barrier: xr.Dataset):
     assert plot_barrier(one).panels["loss"].lines["none"].get_ydata().shape == (25,)
     with pytest.raises(UsageError, match=r"2 pairs of models: choose one, as in dataset\.isel\(pair=0\)"):
         plot_barrier(xr.concat([barrier, barrier], dim="pair", data_vars="all"))
+
+
+def test_one_alignment_chosen_is_drawn_as_any(barrier: xr.Dataset):
+    chosen = barrier.sel(alignment="weights")
+    before = chosen.copy(deep=True)
+    for metric, panel in plot_barrier(chosen).panels.items():
+        assert list(panel.lines) == list(panel.bands) == ["weights"]
+        np.testing.assert_array_equal(panel.lines["weights"].get_ydata(), barrier[metric].sel(alignment="weights"))
+    assert panel.legend.get_texts()[0].get_text().startswith("weights  0.012")
+    xr.testing.assert_identical(chosen, before)
+    assert list(plot_barrier(chosen.expand_dims("pair")).panels["loss"].lines) == ["weights"]
+
+
+@pytest.mark.parametrize("path", ["x.nc", Path("x.nc")])
+def test_a_path_is_no_dataset(barrier: xr.Dataset, path: object):
+    with pytest.raises(UsageError, match=r"lmc\.plot_barrier\(xarray\.open_dataset\('x\.nc'\)\)"):
+        plot_barrier(path)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="not a DataArray"):
+        plot_barrier(barrier["loss"])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
