@@ -144,7 +144,9 @@ def _normalizations(
 def _training_data(measured: AbstractData, common: Common) -> AbstractData:
     from lmc.datasets import open_data
 
-    return open_data(measured.reference, "train", common.data_dir)
+    examples = open_data(measured.reference, "train", common.data_dir)
+    common.note("reset", "\n".join([f"BatchNorm statistics on {examples.name} {examples.split}", *examples.notes]))
+    return examples
 
 
 def _introduce(pair: Pair, measured: AbstractData, normalizations: Any, common: Common) -> None:

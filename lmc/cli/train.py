@@ -70,7 +70,7 @@ def train(
     held_out = open_data(data, "test", common.data_dir)
     network = _network(model, examples, common)
     common.note("model", network.reference)
-    common.note("data", f"{examples.name} {examples.split}, {examples.size:,} examples")
+    common.note("data", "\n".join([f"{examples.name} {examples.split}, {examples.size:,} examples", *examples.notes]))
     result, about = train_checkpoint(
         network.module,
         network.reference,
