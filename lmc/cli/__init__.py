@@ -45,8 +45,9 @@ def make_app() -> App:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
-    # Threads that spin while they wait make small work crawl where cores are shared; must be said before torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that spin long while they wait make small work a hundred times slower where cores are shared, threads that
+    # sleep at once make it slower everywhere. Must be said before torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     app = make_app()
     try:
         app(sys.argv[1:] if argv is None else list(argv), exit_on_error=False, result_action="return_value")

@@ -23,7 +23,10 @@ from lmc.evaluation.inputs import Normalizations, network_inputs, normalization_
 from lmc.evaluation.losses import Loss, resolve_loss
 from lmc.evaluation.metrics import resolve_metric
 
-_BATCH = 128
+_BATCH = 500
+_CONVOLUTION_BATCH = 128
+"""What convolutions make of more examples than this no longer fits the cache."""
+
 _BATCH_ELEMENTS = 2**23
 """Elements of a batch's inputs or outputs, whichever is larger: 32 MiB in float32."""
 
@@ -113,8 +116,8 @@ def evaluate_path(
     loss : callable, optional
         ``loss(outputs, targets)`` to one value for each example; by default the data's task decides.
     batch_size : int, optional
-        By default 128 (activations stay in the cache), fewer where inputs or outputs are large. The result does not
-        depend on it beyond rounding.
+        By default 500, with convolutions 128, fewer where inputs or outputs are large. The result does not depend on
+        it beyond rounding.
     device, dtype
         Where and in which floating dtype to compute.
     normalizations : pair of Normalization or None, optional
@@ -251,7 +254,9 @@ class _Job:
                 "another dataset is needed."
             )
         largest = max(inputs.numel(), outputs.numel()) // len(inputs)
-        return metric, max(1, min(_BATCH, _BATCH_ELEMENTS // max(1, largest)))
+        convolves = any(isinstance(layer, nn.modules.conv._ConvNd) for layer in self.module.modules())
+        usual = _CONVOLUTION_BATCH if convolves else _BATCH
+        return metric, max(1, min(usual, _BATCH_ELEMENTS // max(1, largest)))
 
     def prepare(self, points: NDArray[np.float64]) -> tuple[Runner, list[Normalization | None]]:
         positions = [float(t) for t in points]
