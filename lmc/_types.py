@@ -1,4 +1,4 @@
-"""The words every room shares: state dicts, permutations, couplings.
+"""The words every room shares: state dicts and permutations.
 
 Nothing here computes on weights, and torch is named for type checkers only, so that the plotting layer and the
 command line's help may import this file without paying for torch.
@@ -26,9 +26,6 @@ Permutation: TypeAlias = "Mapping[str, Index]"
 A group that is permuted separately for each index of an outer group (inside heads, say) has one row per outer index,
 in the order of the *new* outer axis: ``new[h, i] = old[outer[h], inner[h, i]]``.
 """
-
-Coupling: TypeAlias = "Mapping[str, NDArray[np.float64]]"
-"""Group name to transport plan, shape (target units, model units), total mass 1."""
 
 
 def invert(perm: Index) -> Index:

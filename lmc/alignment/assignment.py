@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from lmc._optional import available
+from lmc._optional import available, require
 
 
 def assign(worth: NDArray[np.floating]) -> NDArray[np.int64]:
@@ -42,4 +40,5 @@ def by_lapx(worth: NDArray[np.floating]) -> NDArray[np.int64]:
     """Solve by lapx: one to four times as fast, most on matrices whose best pairs stand out."""
     # Costs from zero up, in float64: the solver compares them with an absolute tolerance.
     costs = worth.max() - worth.astype(np.float64)
-    return importlib.import_module("lap").lapjv(costs, return_cost=False)[0].astype(np.int64)
+    lap = require("lap", purpose="the faster assignment solver", extra="fast")
+    return lap.lapjv(costs, return_cost=False)[0].astype(np.int64)

@@ -101,10 +101,9 @@ def _walk(exported: Exported, walk: Walk) -> tuple[dict[str, Value], Trace]:
 
 
 def _freeze_output(value: Value) -> None:
-    for piece in value.stacked[1] if value.stacked else ():
-        _freeze_output(piece)
-    for axis in value.axes:
-        freeze(axis, "output")
+    for held in (value, *value.apart()):
+        for axis in held.axes:
+            freeze(axis, "output")
 
 
 def _held(one: Input, used: bool) -> Value:
@@ -123,7 +122,8 @@ def _outside(one: Input) -> Any:
 
 
 def _spec(model: nn.Module, exported: Exported, tensors: Mapping[str, Value], trace: Trace) -> PermutationSpec:
-    settle([axis for value in [*trace.values, *tensors.values()] for axis in value.axes])
+    held = [one for value in (*trace.values, *tensors.values()) for one in (value, *value.apart())]
+    settle([axis for value in held for axis in value.axes])
     _freeze_doubtful(model, exported, tensors, trace)
     first = exported.order()
     order = [*(name for name in first if name in tensors), *(name for name in tensors if name not in first)]

@@ -37,6 +37,14 @@ class Value:
         """Sizes of the dimensions."""
         return tuple(axis.size for axis in self.axes)
 
+    def apart(self) -> Iterator[Value]:
+        """Yield the stacked values, or this one where nothing is stacked."""
+        if self.stacked is None:
+            yield self
+        else:
+            for piece in self.stacked[1]:
+                yield from piece.apart()
+
 
 def stack(dim: int, pieces: Sequence[Value]) -> Value:
     """Return the value that has the given ones at the indices of a new dimension, in that order."""

@@ -54,11 +54,8 @@ Layout = Sequence[Sequence[Branch]]
 def _layouts(value: Value) -> Iterator[Layout]:
     if value.uniform:
         return
-    if value.stacked is not None:
-        for piece in value.stacked[1]:
-            yield from _layouts(piece)
-        return
-    yield [[branch for branch, _ in places(axis)] for axis in value.axes]
+    for one in value.apart():
+        yield [[branch for branch, _ in places(axis)] for axis in one.axes]
 
 
 def _companions(leaf: Leaf, layout: Layout) -> set[Leaf]:
