@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 from torch.fx.node import map_aggregate
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from lmc._errors import SymmetryError
 from lmc._imports import blame
@@ -63,9 +63,6 @@ class Exported:
         return list(seen)
 
 
-_REMEDY = "Fold what computes its weights into them first (remove_weight_norm, prune.remove). "
-
-
 def export(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> Exported:
     """Trace a module in eval mode.
 
@@ -83,16 +80,35 @@ def export(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | No
     """
     try:
         aliases = _aliases(model)
-        duplicate = copy.deepcopy(model).eval()
+        duplicate = twin(model, sharing=True).eval()
+        args, kwargs = _beside(model, args, kwargs or {})
         with warnings.catch_warnings(), torch.no_grad(), _silence():
             warnings.simplefilter("ignore")  # export warns of attributes that modules set while they run (nn.LSTM)
-            program = torch.export.export(duplicate, tuple(args), dict(kwargs or {}), strict=False)
+            program = torch.export.export(duplicate, args, kwargs, strict=False)
     except Exception as error:  # torch.export raises whatever the forward pass or its own machinery raises
         raise SymmetryError(
             f"{type(model).__name__} could not be traced, so its symmetries are not known. {blame(error)[:500]}. "
-            f"{_REMEDY if 'deepcopy' in str(error) else ''}What needs no symmetries works: alignment 'none'."
+            f"Write them down instead: 'lmc symmetries MODEL --write-spec spec.toml' makes a form to fill in, '--spec "
+            "spec.toml' takes it. What needs no symmetries works: alignment 'none'."
         ) from error
-    return Exported(program.graph_module, tuple(_inputs(program, args, kwargs or {})), aliases)
+    return Exported(program.graph_module, tuple(_inputs(program, args, kwargs)), aliases)
+
+
+def twin(model: nn.Module, *, sharing: bool = False) -> nn.Module:
+    """Return a copy of a module, sharing the parameters where it is traced only: fake tensors stand in for them."""
+    kept: dict[int, Any] = {id(tensor): tensor for tensor in model.parameters()} if sharing else {}
+    for module in model.modules():
+        # What hooks compute from parameters (weight_norm, pruning) is computed anew, and could not be copied.
+        computed = (t for t in vars(module).values() if isinstance(t, Tensor) and not t.is_leaf)
+        kept.update((id(tensor), tensor.detach()) for tensor in computed)
+    return copy.deepcopy(model, kept)
+
+
+def _beside(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple, dict[str, Any]]:
+    """Return the inputs on the meta device if that is where the weights are."""
+    if not any(tensor.is_meta for tensor in model.parameters()):
+        return tuple(args), dict(kwargs)
+    return tree_map(lambda one: one.to("meta") if isinstance(one, Tensor) else one, (tuple(args), dict(kwargs)))
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from lmc._errors import SymmetryError
 from lmc.symmetry.axes import Leaf, Term, freeze, leaves, resolve
 from lmc.symmetry.export import Exported, Input, export, overlapping
+from lmc.symmetry.kinds import name_kinds
 from lmc.symmetry.places import places, settle, slots
 from lmc.symmetry.rules import RULES
 from lmc.symmetry.spec import Axis, PermutationGroup, PermutationSpec
@@ -115,7 +116,7 @@ def _held(one: Input, used: bool) -> Value:
 
 def _outside(one: Input) -> Any:
     if one.kind == "constant":
-        return constant(one.value)
+        return constant(one.value, f"the constant {one.name!r} varies along this axis")
     if isinstance(one.value, Tensor):
         return Value(tuple(Leaf(size, "input") for size in one.value.shape))
     return one.value
@@ -137,7 +138,7 @@ def _spec(model: nn.Module, exported: Exported, tensors: Mapping[str, Value], tr
             reasons = dict.fromkeys(leaf.frozen for leaf in leaves(axis) if leaf.frozen and leaf.size > 1)
             if reasons:
                 frozen[name, dim] = "; ".join(map(str, reasons))
-    groups = _groups(found, tensors, outer_axes(trace))
+    groups = name_kinds(_groups(found, tensors, outer_axes(trace)), exported)
     shapes = {name: tuple(t.shape) for name, t in model.state_dict().items() if isinstance(t, Tensor)}
     buffers = frozenset(name for name, _ in model.named_buffers())
     return PermutationSpec(groups, shapes, frozen, exported.aliases, buffers, exported)

@@ -1,19 +1,81 @@
-"""A traced network on weights drawn anew, in float64: what is proved on them does not hang on the weights given."""
+"""A network on weights drawn anew, in float64: what is proved on them does not hang on the weights given."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from lmc._types import Permutation
-from lmc.symmetry.export import Exported, in_float64, run
+from lmc.symmetry.export import Exported, in_float64, run, twin
 from lmc.symmetry.spec import PermutationSpec
 
 
+class Redrawn(Protocol):
+    """A network on redrawn weights in float64."""
+
+    near: bool
+    """Whether the weights stayed about what they were."""
+
+    def outputs(self, permutation: Permutation, left_behind: tuple[str, str, int] | None = None) -> list[Tensor]:
+        """Run the network with its weights permuted, all but one (group, param, dim)."""
+        ...
+
+    def state(self, permutation: Permutation) -> dict[str, Tensor]:
+        """Return the redrawn weights, permuted, under every name of the state dict."""
+        ...
+
+
+class RedrawnModule:
+    """A module that cannot be traced, on redrawn weights: it is run itself, casts and all."""
+
+    def __init__(
+        self,
+        spec: PermutationSpec,
+        model: nn.Module,
+        feed: tuple[tuple, dict[str, Any]],
+        seed: int,
+        *,
+        near: bool = False,
+        inputs_seed: int | None = None,
+    ) -> None:
+        self.near = near
+        generator = torch.Generator().manual_seed(seed)
+        for_inputs = generator if inputs_seed is None else torch.Generator().manual_seed(inputs_seed)
+        moved = {axis.param for group in spec.groups for axis in group.axes}
+        self._spec = spec
+        self._module = twin(model).cpu().eval().double()
+        self._feed = tree_map(lambda one: _normal(one, for_inputs), feed)
+        self._drawn = {
+            name: _redraw(name, value, name in spec.buffers and name not in moved, near, generator)
+            for name, value in self._module.state_dict().items()
+            if name not in spec.aliases
+        }
+
+    def outputs(self, permutation: Permutation, left_behind: tuple[str, str, int] | None = None) -> list[Tensor]:
+        """Run the module with its weights permuted, all but one (group, param, dim)."""
+        self._module.load_state_dict(self._permuted(permutation, left_behind))
+        with torch.no_grad():
+            found = tree_leaves(self._module(*self._feed[0], **self._feed[1]))
+        return [one.clone() for one in found if isinstance(one, Tensor) and one.is_floating_point()]
+
+    def state(self, permutation: Permutation) -> dict[str, Tensor]:
+        """Return the redrawn weights, permuted, under every name of the state dict."""
+        return self._permuted(permutation, None)
+
+    def _permuted(self, permutation: Permutation, left_behind: tuple[str, str, int] | None) -> dict[str, Tensor]:
+        found = {}
+        for name in self._spec.shapes:
+            known = self._spec.aliases.get(name, name)
+            spared = (left_behind[0], left_behind[2]) if left_behind and left_behind[1] == known else None
+            found[name] = self._spec.permute(known, self._drawn[known], permutation, spared)
+        return found
+
+
 class RedrawnNetwork:
-    """The exported graph on redrawn weights in float64."""
+    """The exported graph on redrawn weights."""
 
     def __init__(
         self,

@@ -107,12 +107,16 @@ class PermutationGroup:
     over : tuple of (group name or None, int)
         Outer axes, outermost first, whose every joint index (block) has a permutation of these units of its own: the
         name of their group, None where they are frozen, and their size. Heads, for what lies inside them.
+    kind : str
+        What the units are, for people: ``units``, ``channels``, ``residual stream`` (several layers add into it),
+        ``heads``, ``inside head``, ``heads inside heads`` (grouped queries), ``groups``, ``inside group``.
     """
 
     name: str
     size: int
     axes: tuple[Axis, ...]
     over: tuple[tuple[str | None, int], ...] = ()
+    kind: str = "units"
 
     @property
     def blocks(self) -> int:
@@ -192,6 +196,20 @@ class PermutationSpec:
     def log10_size(self) -> float:
         """Decimal logarithm of the number of permutations."""
         return sum(group.blocks * math.lgamma(group.size + 1) for group in self.groups) / math.log(10)
+
+    @property
+    def coverage(self) -> float:
+        """Share of the parameters that some group moves, between 0 and 1; tied tensors count once, buffers do not."""
+        total = moved = 0.0
+        for name, shape in self.shapes.items():
+            if name in self.buffers or name in self.aliases:
+                continue
+            stay = [np.ones(size, dtype=bool) for size in shape]
+            for _, axis in self.axes_of.get(name, ()):
+                stay[axis.dim][slice(None) if axis.positions is None else axis.positions] = False
+            total += math.prod(shape)
+            moved += math.prod(shape) - math.prod(int(held.sum()) for held in stay)
+        return moved / total if total else 0.0
 
     @cached_property
     def axes_of(self) -> Mapping[str, tuple[tuple[str, Axis], ...]]:

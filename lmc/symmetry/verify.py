@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from lmc._errors import SymmetryError
 from lmc._types import Permutation
-from lmc.symmetry.export import Exported, export
-from lmc.symmetry.redraw import RedrawnNetwork
+from lmc.symmetry.export import export, twin
+from lmc.symmetry.redraw import Redrawn, RedrawnModule, RedrawnNetwork
 from lmc.symmetry.spec import PermutationSpec
 
 TOLERANCE = 1e-10
@@ -97,9 +97,10 @@ def verify(
     """
     start = time.perf_counter()
     inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
-    exported = spec.exported or export(model, inputs, example_kwargs)
     verdict = _Verdict(spec, start)
-    network, problem = _usable_network(spec, exported, seed)
+    if any(tensor.is_meta for tensor in model.state_dict().values()):
+        return verdict.refuse("the weights are on the meta device, so the network cannot be run: structure only")
+    network, problem = _usable_network(_drawer(spec, model, inputs, example_kwargs or {}), seed)
     if problem:
         return verdict.refuse(problem)
     reference = network.outputs({})
@@ -150,12 +151,23 @@ class _Verdict:
         return Verification(True, error, control, inert, (), f"outputs change by {error:.0e}", took)
 
 
-def _usable_network(spec: PermutationSpec, exported: Exported, seed: int) -> tuple[RedrawnNetwork, str]:
+def _drawer(
+    spec: PermutationSpec, model: nn.Module, inputs: tuple, kwargs: Mapping[str, Any]
+) -> Callable[..., Redrawn]:
+    """Return what draws a network anew: its graph, or the module itself where it cannot be traced."""
+    try:
+        exported = spec.exported or export(model, inputs, kwargs)
+    except SymmetryError:
+        return functools.partial(RedrawnModule, spec, model, (inputs, dict(kwargs)))
+    return functools.partial(RedrawnNetwork, spec, exported)
+
+
+def _usable_network(draw: Callable[..., Redrawn], seed: int) -> tuple[Redrawn, str]:
     """Draw weights on which the network says something: finite, repeatable, and not the same on other weights."""
-    network = RedrawnNetwork(spec, exported, seed)
+    network = draw(seed)
     outputs = network.outputs({})
     if not _finite(outputs):  # a variance or a scale under another name: keep what the weights have for signs
-        network = RedrawnNetwork(spec, exported, seed, near=True)
+        network = draw(seed, near=True)
         outputs = network.outputs({})
     if not outputs:
         return network, "the network returns no floating-point tensor, so nothing can be checked"
@@ -163,15 +175,12 @@ def _usable_network(spec: PermutationSpec, exported: Exported, seed: int) -> tup
         return network, "the outputs on redrawn weights are not finite, so nothing can be checked"
     if _change(outputs, network.outputs({})) > 0:
         return network, "the outputs differ from one run to the next (dropout or noise in the graph)"
-    if (
-        _change(outputs, RedrawnNetwork(spec, exported, seed + 1, near=network.near, inputs_seed=seed).outputs({}))
-        <= SENSITIVITY
-    ):
+    if _change(outputs, draw(seed + 1, near=network.near, inputs_seed=seed).outputs({})) <= SENSITIVITY:
         return network, "the outputs are constant, whatever the weights, so nothing can be checked"
     return network, ""
 
 
-def _guilty(network: RedrawnNetwork, reference: list[Tensor], draws: Sequence[Permutation]) -> tuple[str, ...]:
+def _guilty(network: Redrawn, reference: list[Tensor], draws: Sequence[Permutation]) -> tuple[str, ...]:
     """Return the groups that change the function when permuted alone."""
     return tuple(
         name
@@ -185,7 +194,7 @@ def _module_differs(
     model: nn.Module,
     inputs: Sequence[Any],
     kwargs: Mapping[str, Any],
-    network: RedrawnNetwork,
+    network: Redrawn,
     permutation: Permutation,
 ) -> str:
     """Hold the module itself to the graph's claim, on the given inputs: a graph may be special to others.
@@ -195,7 +204,7 @@ def _module_differs(
     own = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     for dtype in dict.fromkeys((torch.float64, torch.float32, own)):
         try:
-            copied = copy.deepcopy(model).eval().to(dtype)
+            copied = twin(model).eval().to(dtype)
             feed = tree_map(functools.partial(_cast, dtype=dtype), (tuple(inputs), dict(kwargs)))
             before, after = (_outputs(copied, network.state(p), feed) for p in ({}, permutation))
         except Exception:  # a module that insists on its own type
@@ -238,7 +247,7 @@ def _other_row(rng: np.random.Generator, size: int) -> NDArray[np.int64]:
 
 def _control(
     spec: PermutationSpec,
-    network: RedrawnNetwork,
+    network: Redrawn,
     reference: list[Tensor],
     permutation: Permutation,
     breaks: int | None,

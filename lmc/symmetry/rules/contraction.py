@@ -74,4 +74,5 @@ RULES = {
     "aten.baddbmm": addmm,
     "aten.einsum": einsum,
     "aten.dot": dot,
+    "aten.vdot": dot,
 }
