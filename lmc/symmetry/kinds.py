@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,14 +12,7 @@ from lmc.symmetry.export import Exported
 from lmc.symmetry.spec import PermutationGroup
 from lmc.symmetry.walk import op_name
 
-_WEIGHTS = {
-    **dict.fromkeys(("linear", "matmul", "mm", "bmm", "conv1d", "conv2d", "conv3d", "convolution"), 1),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), 1),
-    **dict.fromkeys(("addmm", "baddbmm"), 2),
-    "embedding": 0,
-}
-"""Op to the position of the argument that holds its weights."""
-
+_CONTRACTIONS = ("linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum", "embedding")
 _ATTENTION = ("softmax", "scaled_dot_product_attention")
 
 
@@ -77,49 +70,36 @@ def _holds_blocks(group: PermutationGroup) -> bool:
 
 
 def _layers(exported: Exported) -> Layers:
-    weights = _named_weights(exported)
     convolved: set[str] = set()
     joined: list[tuple[frozenset[str], frozenset[str]]] = []
-    sources: dict[fx.Node, frozenset[str]] = {}
+    sources, fed = _beginnings(exported)
     attends = False
     for node in exported.graph_module.graph.nodes:
         if node.op != "call_function":
             continue
         op = op_name(node.target).removeprefix("aten.").removesuffix("_")
         attends = attends or op.endswith(_ATTENTION)
-        weight = _weight(node, op, weights)
-        if weight is not None:
-            sources[node] = frozenset([weight])
-            if op.startswith("conv"):
-                convolved.add(weight)
-            continue
-        inputs = [sources.get(source, frozenset()) for source in node.all_input_nodes]
-        sources[node] = frozenset().union(*inputs)
-        if op == "add" and len(inputs) == 2 and all(inputs):
-            joined.append((inputs[0], inputs[1]))
+        inputs = node.all_input_nodes
+        # What a contraction is fed stays behind it: its output comes from its weights, however these were computed.
+        weights = [one for one in inputs if one not in fed] if op.startswith("conv") or op in _CONTRACTIONS else []
+        sources[node] = frozenset().union(*(sources.get(one, frozenset()) for one in weights or inputs))
+        if any(one in fed for one in inputs):
+            fed.add(node)
+        if op.startswith("conv"):
+            convolved |= sources[node]
+        sides = [sources.get(one, frozenset()) for one in inputs]
+        if op == "add" and len(sides) == 2 and all(sides):
+            joined.append((sides[0], sides[1]))
     return Layers(convolved, joined, attends)
 
 
-def _weight(node: fx.Node, op: str, weights: Mapping[fx.Node, str]) -> str | None:
-    """Return the name of the tensor that an op contracts with or looks up in, or None."""
-    position = _WEIGHTS.get(op)
-    if position is None or len(node.args) <= position:
-        return None
-    return next((weights[one] for one in _back(node.args[position]) if one in weights), None)
-
-
-def _back(node: object) -> Iterator[fx.Node]:
-    """Yield a node and what it is a reordering of."""
-    while isinstance(node, fx.Node):
-        yield node
-        reorders = op_name(node.target) in _REORDERINGS and node.args
-        node = node.args[0] if reorders else None
-
-
-_REORDERINGS = {f"aten.{name}" for name in "t transpose permute view reshape unsqueeze numpy_T mT to expand".split()}
-
-
-def _named_weights(exported: Exported) -> dict[fx.Node, str]:
+def _beginnings(exported: Exported) -> tuple[dict[fx.Node, frozenset[str]], set[fx.Node]]:
+    """Return the matrices and kernels that the graph begins with, and the nodes that hold the user's inputs."""
     nodes = (node for node in exported.graph_module.graph.nodes if node.op == "placeholder")
-    pairs = zip(nodes, exported.inputs, strict=True)
-    return {node: exported.aliases.get(one.name, one.name) for node, one in pairs if one.kind == "state"}
+    sources, fed = {}, set()
+    for node, one in zip(nodes, exported.inputs, strict=True):
+        if one.kind == "input":
+            fed.add(node)
+        elif one.kind == "state" and one.value.dim() > 1:
+            sources[node] = frozenset([exported.aliases.get(one.name, one.name)])
+    return sources, fed
