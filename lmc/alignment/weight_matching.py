@@ -103,16 +103,23 @@ def _message(best: _Run, objectives: tuple[float, ...], sweeps: int) -> str:
     return kept if best.converged else f"{kept}, not converged after {sweeps} sweeps"
 
 
+_SMALL = 2e9
+"""Multiplications of all Gram matrices up to which they are made in float64: well under a second, and units that
+training has made almost alike (to 1e-3 in grokked attention heads) are told apart."""
+
+
 class _Problem:
-    """What all restarts share: the parameters in float32, and A's units as rows."""
+    """What all restarts share: the parameters, in float64 where that costs nothing, and A's units as rows."""
 
     def __init__(self, a: StateDict, b: StateDict, spec: PermutationSpec) -> None:
         self.spec = spec
         names = {axis.param for group in spec.groups for axis in group.axes} - spec.buffers
-        self.a = {name: a[name].detach().float() for name in names}
-        self.b = {name: b[name].detach().float() for name in names}
         self.groups = {group.name: group for group in spec.groups}
         self.axes = {g.name: [axis for axis in g.axes if axis.param in names] for g in spec.groups}
+        work = sum(self.groups[name].units * a[axis.param].numel() for name, axes in self.axes.items() for axis in axes)
+        self.dtype = torch.float64 if work <= _SMALL else torch.float32
+        self.a = {name: a[name].detach().to(self.dtype) for name in names}
+        self.b = {name: b[name].detach().to(self.dtype) for name in names}
         self.inside = {g.name: [c.name for c in spec.groups if c.over == ((g.name, g.size),)] for g in spec.groups}
         self._a_units: dict[Axis, Tensor] = {}
         # What no group moves adds the same to every permutation.
@@ -185,34 +192,36 @@ class _Descent:
             step, best, now = self._with_inside(group, worth)
         else:
             chosen = assign(worth)
-            step, best, now = {name: chosen}, worth[np.arange(group.size), chosen], worth.trace(dtype=np.float64)
-        gain = float(best.sum(dtype=np.float64) - now)
-        # Relative to what the pairings are worth: float32 rounding must not pass for progress, or ties cycle.
-        if gain <= 1e-6 * np.abs(best).sum(dtype=np.float64):
+            step, best, now = {name: chosen}, worth[np.arange(group.size), chosen], worth.diagonal()
+        gains = best.astype(np.float64) - now
+        # Relative to what the units that gain or lose are worth: rounding must not pass for progress, or ties cycle;
+        # but units with tiny weights count beside large ones.
+        rounding = 8 * torch.finfo(self._problem.dtype).eps
+        if gains.sum() <= rounding * np.abs(best[gains != 0]).sum(dtype=np.float64):
             return 0.0
-        return self._move(name, step, gain)
+        return self._move(name, step, float(gains.sum()))
 
-    def _worth(self, name: str) -> NDArray[np.float32]:
+    def _worth(self, name: str) -> NDArray[np.floating]:
         """Return what each pairing of units is worth, shape (blocks * size, blocks * size)."""
         grams = self._grams[name]
         for axis in self._problem.axes[name]:
             if axis not in grams:
                 grams[axis] = self._problem.gram(axis, self._b)
         units = self._problem.groups[name].units
-        return sum(grams.values(), start=torch.zeros(units, units)).cpu().numpy()
+        return sum(grams.values(), start=torch.zeros(units, units, dtype=self._problem.dtype)).cpu().numpy()
 
-    def _blockwise(self, group: PermutationGroup, worth: NDArray[np.float32]) -> tuple[dict, NDArray, float]:
+    def _blockwise(self, group: PermutationGroup, worth: NDArray[np.floating]) -> tuple[dict, NDArray, NDArray]:
         """Assign inside every block, the blocks where they are."""
         blocks = worth.reshape(group.blocks, group.size, group.blocks, group.size)
         own = [blocks[block, :, block] for block in range(group.blocks)]
         chosen = np.stack([assign(one) for one in own])
         best = np.stack([one[np.arange(group.size), row] for one, row in zip(own, chosen, strict=True)])
-        return {group.name: chosen}, best, float(worth.trace(dtype=np.float64))
+        return {group.name: chosen}, best, worth.diagonal().reshape(best.shape)
 
-    def _with_inside(self, group: PermutationGroup, worth: NDArray[np.float32]) -> tuple[dict, NDArray, float]:
+    def _with_inside(self, group: PermutationGroup, worth: NDArray[np.floating]) -> tuple[dict, NDArray, NDArray]:
         """Assign a group together with what lies inside it: the best inside for every pairing, then the pairing."""
-        now = float(worth.trace(dtype=np.float64))
         total = worth.astype(np.float64)
+        now = total.diagonal().copy()
         rows = {}
         for name in self._problem.inside[group.name]:
             size = self._problem.groups[name].size
