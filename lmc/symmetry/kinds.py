@@ -58,7 +58,8 @@ def _kind(group: PermutationGroup, is_outer: bool, layers: Layers) -> str:
         return f"{place}s inside {place}s" if _holds_blocks(group) else f"inside {place}"
     if is_outer:
         return f"{place}s"
-    if any(params & left and params & right for left, right in layers.joined):
+    # Different ones on either side: in GELU's polynomial a layer is added to a power of itself.
+    if any(params & (left - right) and params & (right - left) for left, right in layers.joined):
         return "residual stream"
     return "channels" if convolved else "units"
 

@@ -241,6 +241,19 @@ def two_reshapes(net: Function, x: Tensor) -> Tensor:
     return net.head(torch.cat([one.flatten(1), two.flatten(1)], 1))
 
 
+def gathered(net: Function, x: Tensor) -> Tensor:
+    """Rows are chosen by number, the units of both sides stay one."""
+    hidden = net.stem(x)
+    order = torch.zeros(1, 1, dtype=torch.long).expand(3, hidden.shape[1])
+    return net.head(hidden.gather(0, order).sin())
+
+
+def rotated(net: Function, x: Tensor) -> Tensor:
+    """Units that are multiplied with the cosine of their place stay; those of the other layer do not."""
+    angles = torch.arange(5).float().cos()
+    return net.head(net.stem(x) * angles) + net.last(net.other(x).cos())
+
+
 def larger_of_two(net: Function, x: Tensor) -> Tensor:
     return net.head(torch.max(net.stem(x), net.other(x)))
 
@@ -341,5 +354,13 @@ CASES: dict[str, Case] = {
     "grouped queries": Case(GroupedQueries, (2, 4, 3), [5, 3, 2, 4, 4]),
     "heads first": Case(HeadsFirst, (2, 4, 3), [6, 2, 4, 4]),
     "normed heads": Case(NormedHeads, (2, 4, 3), [8, 2, 4, 4]),
+    "gathered": Case(lambda: Function(gathered, stem=nn.Linear(6, 5), head=nn.Linear(5, 2)), (3, 6), [5]),
+    "rotated": Case(
+        lambda: Function(
+            rotated, stem=nn.Linear(6, 5), head=nn.Linear(5, 2), other=nn.Linear(6, 7), last=nn.Linear(7, 2)
+        ),
+        (3, 6),
+        [7],
+    ),
     "crossed heads": Case(CrossedHeads, (2, 4, 3), [8, 2, 2, 4, 4]),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lmc.symmetry.axes import leaves
 from lmc.symmetry.walk import Op, Value, broadcast, takes_stacks
 
 
@@ -23,6 +24,14 @@ def softmax(op: Op) -> Value:
     return x
 
 
+def wave(op: Op) -> Value:
+    """Sine and cosine: where their argument is frozen they are mostly positions, and the reason should say so."""
+    axes = broadcast(op, op.values, op.shape).axes
+    still = [all(leaf.frozen for leaf in leaves(axis)) and axis.size > 1 for axis in axes]
+    why = "rotary or sinusoidal positions"
+    return Value(tuple(op.frozen(axis.size, why) if held else axis for axis, held in zip(axes, still, strict=True)))
+
+
 def prelu(op: Op) -> Value:
     """One slope for all channels, or one each."""
     x, slope = op.get(0), op.get(1)
@@ -31,10 +40,10 @@ def prelu(op: Op) -> Value:
     return x
 
 
-_UNARY = """abs acos acosh asin asinh atan atanh bitwise_not ceil celu clamp clamp_max clamp_min clip cos cosh deg2rad
+_UNARY = """abs acos acosh asin asinh atan atanh bitwise_not ceil celu clamp clamp_max clamp_min clip cosh deg2rad
     elu erf erfc exp exp2 expm1 floor frac gelu hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan
     leaky_relu log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg negative pow positive reciprocal
-    relu relu6 round rrelu rsqrt selu sigmoid sign silu sin sinh softplus softshrink softsign sqrt square tan tanh
+    relu relu6 round rrelu rsqrt selu sigmoid sign silu sinh softplus softshrink softsign sqrt square tan tanh
     tanhshrink threshold trunc zero"""
 _BINARY = """add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor copysign div divide eq
     floor_divide fmax fmin fmod ge greater greater_equal gt hypot le lerp less less_equal logaddexp logical_and
@@ -49,5 +58,7 @@ RULES = {
     **{f"aten.{name}": elementwise for name in (_UNARY + " " + _BINARY).split()},
     **{f"aten.{name}": same for name in _SAME.split()},
     **{f"aten.{name}": softmax for name in _SOFTMAX.split()},
+    "aten.cos": wave,
+    "aten.sin": wave,
     "aten.prelu": prelu,
 }

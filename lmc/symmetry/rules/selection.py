@@ -117,6 +117,17 @@ def index_select(op: Op) -> Value:
     return _with(x, dim, chosen.axes[0])
 
 
+def gather(op: Op) -> Value:
+    """``x.gather(dim, index)``: along that dimension positions are chosen by number, in the others both are one."""
+    x, dim, index = op.get(0), op.get(1), op.get(2)
+    dim %= len(x.axes)
+    op.freeze(x.axes[dim], why="indexed by position")
+    for other, (axis, own) in enumerate(zip(x.axes, index.axes, strict=True)):
+        if other != dim:
+            op.unify(axis if axis.size == own.size else _cut(axis, 0, own.size), own)
+    return Value(index.axes)
+
+
 def roll(op: Op) -> Value:
     """``x.roll(shifts, dims)``: positions of those dimensions change places, all others stay as they are."""
     x, dims = op.get(0), op.get(2)
@@ -137,4 +148,5 @@ RULES = {
     "aten.unbind": unbind,
     "aten.index": index,
     "aten.index_select": index_select,
+    "aten.gather": gather,
 }
