@@ -20,6 +20,7 @@ def align(
     align: str = "weights",
     model: str | None = None,
     data: str | None = None,
+    spec: Path | None = None,
     save_permutation: Path | None = None,
     common: Common = Common(),  # noqa: B008
 ) -> None:
@@ -46,6 +47,8 @@ def align(
         Network, as in lmc barrier.
     data
         Dataset that tells the shape of the input, where the network does not.
+    spec
+        TOML file of permutation groups, as in lmc barrier.
     save_permutation
         File (.npz) for the permutation, which lmc apply takes.
     """
@@ -65,7 +68,8 @@ def align(
         shape = open_data(data, common.split, common.data_dir).input_shape
     pair = pipeline.load_pair(a, b, model=model, entry=common.entry, input_shape=shape)
     common.note("A", describe_model(pair.a))
-    proof = pipeline.prove(pair.a.architecture.module, pair.a.architecture.example_inputs(seed=common.seed))
+    inputs = pair.a.architecture.example_inputs(seed=common.seed)
+    proof = pipeline.prove(pair.a.architecture.module, inputs, written=spec)
     describe_proof(proof, common)
     result = run(pair.a.state, pair.b.state, proof.spec, method=method)
     about = {"alignment": result.method, "reference": pair.a.checkpoint.digest, "source": pair.b.checkpoint.digest}

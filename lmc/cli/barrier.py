@@ -30,6 +30,7 @@ def barrier(
     data: str | None = None,
     data_b: str | None = None,
     align: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    spec: Path | None = None,
     points: int = 25,
     recalibrate: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -64,6 +65,9 @@ def barrier(
     align
         Alignments of B to A, a row of the table each: none, random, weights?restarts=8. Both none and weights by
         default.
+    spec
+        TOML file of permutation groups (lmc symmetries --write-spec) that corrects what is found in the network, or
+        stands for it where that cannot be traced; verified like any other.
     points
         Positions along the path, equally spaced, ends included; the midpoint is added where they miss it.
     recalibrate
@@ -87,7 +91,7 @@ def barrier(
     pair, measured = _load(a, b, model, data, common)
     normalizations = _normalizations(measured, data_b, common)
     _introduce(pair, measured, normalizations, common)
-    proof = _prove(pair, methods, measured, common)
+    proof = _prove(pair, methods, spec, common)
     result = pipeline.barrier(
         pair.a.architecture.module,
         pair.a.state,
@@ -170,14 +174,14 @@ def _introduce(pair: Pair, measured: AbstractData, normalizations: Any, common: 
     common.note("data", "\n".join([f"{measured.name} {measured.split}{size}, {normalised}", *task, *measured.notes]))
 
 
-def _prove(pair: Pair, methods: Any, measured: AbstractData, common: Common) -> Proof | None:
+def _prove(pair: Pair, methods: Any, spec: Path | None, common: Common) -> Proof | None:
     from lmc import pipeline
     from lmc.alignment import Identity
 
     if all(isinstance(method, Identity) for method in methods.values()):
         return None
     architecture = pair.a.architecture
-    proof = pipeline.prove(architecture.module, architecture.example_inputs(seed=common.seed))
+    proof = pipeline.prove(architecture.module, architecture.example_inputs(seed=common.seed), written=spec)
     describe_proof(proof, common)
     return proof
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from lmc._errors import SymmetryError
 from lmc._imports import blame
-from lmc.symmetry import PermutationSpec, Verification, find_symmetries, verify
+from lmc.symmetry import PermutationSpec, Verification, find_symmetries, read_spec, verify
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,10 @@ class Proof:
     verification: Verification
 
 
-def prove(module: nn.Module, example_inputs: Tensor | Sequence[Any]) -> Proof:
-    """Find the symmetries of a network and verify them.
+def prove(
+    module: nn.Module, example_inputs: Tensor | Sequence[Any], *, written: str | os.PathLike[str] | None = None
+) -> Proof:
+    """Find the symmetries of a network, or read them, and verify them.
 
     Parameters
     ----------
@@ -30,13 +33,18 @@ def prove(module: nn.Module, example_inputs: Tensor | Sequence[Any]) -> Proof:
         Left as it is.
     example_inputs : Tensor or sequence
         Positional inputs of ``forward``.
+    written : path-like, optional
+        A TOML spec (:func:`lmc.symmetry.write_spec`) that corrects what is found, or stands for it where the network
+        cannot be traced.
 
     Raises
     ------
     SymmetryError
         If the network cannot be traced, or a group changes its function; the guilty groups are named.
+    UsageError
+        If the TOML spec does not fit the network.
     """
-    spec = find_symmetries(module, example_inputs)
+    spec = found_or_written(module, example_inputs, written)
     try:
         verification = verify(spec, module, example_inputs)
     except Exception as error:  # the graph is the user's own code: whatever it raises in float64
@@ -49,3 +57,16 @@ def prove(module: nn.Module, example_inputs: Tensor | Sequence[Any]) -> Proof:
             "Nothing was aligned. --align none still measures the plain path."
         )
     return Proof(spec, verification)
+
+
+def found_or_written(
+    module: nn.Module, example_inputs: Tensor | Sequence[Any], written: str | os.PathLike[str] | None = None
+) -> PermutationSpec:
+    """Find the symmetries of a network, corrected by a TOML spec where one is given; not verified yet."""
+    if written is None:
+        return find_symmetries(module, example_inputs)
+    try:
+        found = find_symmetries(module, example_inputs)
+    except SymmetryError:
+        found = None
+    return read_spec(written, module, found)

@@ -79,7 +79,7 @@ def export(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | No
         If the module cannot be exported; the message holds the reason torch gives.
     """
     try:
-        aliases = _aliases(model)
+        aliases = tied(model)
         duplicate = twin(model, sharing=True).eval()
         args, kwargs = _beside(model, args, kwargs or {})
         with warnings.catch_warnings(), torch.no_grad(), _silence():
@@ -143,8 +143,8 @@ def _placeholders(graph_module: fx.GraphModule) -> list[fx.Node]:
     return [node for node in graph_module.graph.nodes if node.op == "placeholder"]
 
 
-def _aliases(model: nn.Module) -> dict[str, str]:
-    """Names that share a tensor: every further name points to the first."""
+def tied(model: nn.Module) -> dict[str, str]:
+    """Return the names that share a tensor: every further name with the first."""
     first: dict[Any, str] = {}
     aliases: dict[str, str] = {}
     for name, tensor in _held(model):

@@ -374,3 +374,58 @@ def test_bad_files_end_with_three_and_a_short_message(shared_data, capsys):
         assert ended.value.code == 3
         assert path.name in told
         assert len(told.strip().splitlines()) <= 6
+
+
+def test_symmetries_are_listed_with_what_is_frozen_and_the_proof(tmp_path):
+    done = lmc("symmetries", DEMO[0], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "fc1.weight[0], fc1.bias[0], fc2.weight[1]",
+        "2 groups, 128 units",
+        "input: fc1.weight[1]",
+        "verified",
+    ):
+        assert part in done.stdout
+    told = json.loads(lmc("symmetries", "vit", "--json", cwd=tmp_path).stdout)
+    assert {group["kind"] for group in told["groups"]} == {"residual stream", "heads", "inside head", "units"}
+    assert told["verification"]["ok"] and told["parameters_moved"] > 0.99
+
+
+UNTRACEABLE = """
+import torch
+
+class Odd(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(64, 8), torch.nn.Linear(8, 10)
+
+    def forward(self, x):
+        hidden = self.first(x.flatten(1))
+        return self.last(hidden.relu() if float(hidden.sum()) > 0 else hidden.tanh())
+"""
+
+
+def test_a_written_spec_leads_past_a_network_that_cannot_be_traced(tmp_path):
+    (tmp_path / "odd.py").write_text(UNTRACEABLE)
+    for seed in (0, 1):
+        generator = torch.Generator().manual_seed(seed)
+        shapes = {"first.weight": (8, 64), "first.bias": (8,), "last.weight": (10, 8), "last.bias": (10,)}
+        torch.save({k: torch.randn(s, generator=generator) for k, s in shapes.items()}, tmp_path / f"{seed}.pt")
+    shape = ("--input-shape", "1,8,8")
+    failed = lmc("symmetries", "odd.py:Odd", *shape, "--write-spec", "form.toml", cwd=tmp_path)
+    assert failed.returncode == 4
+    assert "form.toml is a form to fill in" in failed.stderr
+    axes = '"first.weight[0]", "first.bias[0]", "last.weight[1]"'
+    (tmp_path / "right.toml").write_text(f'[[group]]\nname = "hidden"\nsize = 8\naxes = [{axes}]\n')
+    (tmp_path / "wrong.toml").write_text((tmp_path / "right.toml").read_text().replace('"first.bias[0]", ', ""))
+    pair = ("barrier", "0.pt", "1.pt", "--model", "odd.py:Odd", "--data", "digits", "--points", 3, "-o", "out.nc")
+    done = lmc(*pair, "--spec", "right.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 groups, 8 units, verified" in done.stdout
+    wrong = lmc(*pair, "--spec", "wrong.toml", cwd=tmp_path)
+    assert wrong.returncode == 4
+    assert "hidden" in wrong.stderr
+    aligned = lmc(
+        "align", *pair[1:5], "--input-shape", "1,8,8", "--spec", "right.toml", "-o", "b.safetensors", cwd=tmp_path
+    )
+    assert aligned.returncode == 0, aligned.stderr

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import time
 import warnings
 from pathlib import Path
@@ -20,6 +21,13 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "out/zoo"
 SMALL = 6_000_000
 """Parameters up to which every single axis is broken in the negative control; above, a dozen of them."""
+
+
+_ABOUT = """All groups are permuted at once, on redrawn weights in float64 (`error`: relative change of the outputs);
+then single axes are left behind, as a control (smallest effect over the groups; every axis up to 6 million parameters,
+else a dozen). `leaf units` counts what lies inside heads or convolution groups once, `units` once per head or group;
+`least` (groups / leaf units) is what a prototype without wreath products found; `moved`: share of parameters that some
+group moves. Made by `make zoo`."""
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -111,15 +119,11 @@ def run_all() -> None:
 def write_table(results: list[dict[str, Any]]) -> None:
     """Write docs/zoo.md."""
     verified = sum(one["verdict"] == "verified" for one in results)
+    about = f"Permutation symmetries of {len(results)} architectures, {verified} of them verified. {_ABOUT}"
     lines = [
         "# The zoo",
         "",
-        f"Permutation symmetries of {len(results)} architectures, {verified} of them verified: all groups permuted at",
-        "once, on redrawn weights in float64 (`error`: relative change of the outputs); then single axes left behind,",
-        "as a control (smallest effect over the groups; every axis up to 6 million parameters, else a dozen).",
-        "`leaf units` counts what lies inside heads or convolution groups once, `units` once per head or group; `least`",
-        "(groups / leaf units) is what a prototype without wreath products found; `moved`: share of parameters that some",
-        "group moves. Made by `make zoo`.",
+        *textwrap.wrap(about, 120),
         "",
         "| model | parameters | groups | units | leaf units | least | log10 of permutations | moved | error | control "
         "| find, s |",
