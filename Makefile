@@ -15,7 +15,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench zoo clean
+.PHONY: help demo test lint bench zoo mutate clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -37,6 +37,9 @@ bench: $(STAMPS)/group-test $(STAMPS)/group-bench ## time what has to be fast
 
 zoo: $(STAMPS)/group-test ## find and verify the symmetries of every architecture of the zoo, into docs/zoo.md (an hour)
 	$(BIN)/python tests/zoo/zoo.py
+
+mutate: $(STAMPS)/group-test ## take every symmetry rule away in turn: is it missed by a test?
+	cd tests && ../$(BIN)/python -m symmetry.mutate
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) out build dist .pytest_cache .ruff_cache .hypothesis .benchmarks

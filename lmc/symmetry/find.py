@@ -17,7 +17,7 @@ from lmc.symmetry.kinds import name_kinds
 from lmc.symmetry.places import places, settle, slots
 from lmc.symmetry.rules import RULES
 from lmc.symmetry.spec import Axis, PermutationGroup, PermutationSpec
-from lmc.symmetry.walk import Trace, Value, Walk, constant
+from lmc.symmetry.walk import Rule, Trace, Value, Walk, constant
 from lmc.symmetry.wreath import outer_axes
 
 
@@ -58,16 +58,16 @@ def find_symmetries(
     inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
     exported = export(model, inputs, example_kwargs)
     try:
-        tensors, trace = _trace(exported)
+        tensors, found = trace(exported)
     except Exception as error:  # a graph that no walk was written for: data-dependent shapes, say
         raise SymmetryError(
             f"The graph of {type(model).__name__} could not be followed: {type(error).__name__}: {str(error)[:300]}. "
             "What needs no symmetries works: alignment 'none'."
         ) from error
-    return _spec(model, exported, tensors, trace)
+    return spec_of(model, exported, tensors, found)
 
 
-def _trace(exported: Exported) -> tuple[dict[str, Value], Trace]:
+def trace(exported: Exported, rules: Mapping[str, Rule] | None = None) -> tuple[dict[str, Value], Trace]:
     """Walk the graph until no op takes an axis apart that an earlier walk did not know of; return the last walk.
 
     Returns
@@ -77,7 +77,7 @@ def _trace(exported: Exported) -> tuple[dict[str, Value], Trace]:
     """
     apart: frozenset[tuple[int, int]] = frozenset()
     while True:
-        tensors, trace = _walk(exported, Walk(RULES, apart))
+        tensors, trace = _walk(exported, Walk(RULES if rules is None else rules, apart))
         if trace.taken_apart <= apart:
             return tensors, trace
         apart |= trace.taken_apart
@@ -122,7 +122,8 @@ def _outside(one: Input) -> Any:
     return one.value
 
 
-def _spec(model: nn.Module, exported: Exported, tensors: Mapping[str, Value], trace: Trace) -> PermutationSpec:
+def spec_of(model: nn.Module, exported: Exported, tensors: Mapping[str, Value], trace: Trace) -> PermutationSpec:
+    """Return the groups that a walk leaves: free leaves of the axes, named, and the reasons of the frozen ones."""
     held = [one for value in (*trace.values, *tensors.values()) for one in (value, *value.apart())]
     settle([axis for value in held for axis in value.axes])
     _freeze_doubtful(model, exported, tensors, trace)

@@ -19,6 +19,8 @@ class Case:
     shape: tuple[int, ...]
     sizes: list[int]
     tokens: int = 0
+    why: str = ""
+    """What the reason of some frozen dimension must say."""
 
     def inputs(self) -> tuple[Tensor, ...]:
         if self.tokens:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from symmetry.networks import CASES, Function, unknown_op
+from symmetry.ops import OPS
 from torch import nn
 
 from lmc._errors import SymmetryError
@@ -21,6 +22,18 @@ def test_groups_are_the_expected_ones_and_verified(name):
     verdict = verify(spec, model, case.inputs(), breaks=None)
     assert verdict.ok, verdict.message
     assert verdict.error < 1e-12
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_every_op_that_a_rule_knows_keeps_its_groups(name):
+    case = OPS[name]
+    model = case.build().eval()
+    spec = find_symmetries(model, case.inputs())
+    assert sorted(group.size for group in spec.groups) == sorted(case.sizes)
+    assert any(case.why in why for why in spec.frozen.values())
+    if spec.groups:
+        verdict = verify(spec, model, case.inputs(), breaks=None)
+        assert verdict.ok, verdict.message
 
 
 def test_frozen_dimensions_say_why():

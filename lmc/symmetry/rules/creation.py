@@ -21,13 +21,11 @@ def nothing(op: Op) -> None:
     return None
 
 
-_UNIFORM = """zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full scalar_tensor"""
+_UNIFORM = """zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full"""
 _POSITIONS = """arange linspace logspace eye tril_indices triu_indices empty empty_like new_empty rand randn randint
     rand_like randn_like bartlett_window hann_window"""
-_NOTHING = "_assert_tensor_metadata _assert_async _assert_scalar sym_constrain_range_for_size sym_constrain_range"
-
 RULES = {
     **{f"aten.{name}": uniform for name in _UNIFORM.split()},
     **{f"aten.{name}": positions for name in _POSITIONS.split()},
-    **{f"aten.{name}": nothing for name in _NOTHING.split()},
+    "aten._assert_tensor_metadata": nothing,
 }

@@ -43,16 +43,15 @@ def prelu(op: Op) -> Value:
 _UNARY = """abs acos acosh asin asinh atan atanh bitwise_not ceil celu clamp clamp_max clamp_min clip cosh deg2rad
     elu erf erfc exp exp2 expm1 floor frac gelu hardshrink hardsigmoid hardswish hardtanh isfinite isinf isnan
     leaky_relu log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg negative pow positive reciprocal
-    relu relu6 round rrelu rsqrt selu sigmoid sign silu sinh softplus softshrink softsign sqrt square tan tanh
-    tanhshrink threshold trunc zero"""
-_BINARY = """add add_relu addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor copysign div divide eq
+    relu relu6 round rrelu rsqrt selu sigmoid sign silu sinh softplus softshrink sqrt square tan tanh
+    threshold trunc zero"""
+_BINARY = """add addcdiv addcmul atan2 bitwise_and bitwise_or bitwise_xor copysign div divide eq
     floor_divide fmax fmin fmod ge greater greater_equal gt hypot le lerp less less_equal logaddexp logical_and
     logical_or logical_xor lt masked_fill maximum minimum mul multiply ne not_equal remainder rsub sub subtract
     true_divide where xlogy __and__ __or__ __xor__"""
-_SAME = """alias clone contiguous detach detach_ dropout alpha_dropout feature_dropout feature_alpha_dropout
-    native_dropout lift_fresh lift_fresh_copy to _to_copy type_as
-    float half double requires_grad_"""
-_SOFTMAX = "softmax log_softmax softmin _softmax _log_softmax _safe_softmax"
+_SAME = """alias clone contiguous detach dropout alpha_dropout feature_dropout feature_alpha_dropout
+    lift_fresh_copy to _to_copy type_as"""
+_SOFTMAX = "softmax log_softmax _softmax _log_softmax _safe_softmax"
 
 RULES = {
     **{f"aten.{name}": elementwise for name in (_UNARY + " " + _BINARY).split()},

@@ -67,5 +67,5 @@ RULES = {
     **{f"aten.{name}": reduce for name in "sum mean amax amin prod var std any all logsumexp nansum max min".split()},
     "aten.norm": norm,
     "aten.linalg_vector_norm": norm,
-    **{f"aten.{name}": along for name in "cumsum cumprod argmax argmin sort argsort topk flip".split()},
+    **{f"aten.{name}": along for name in "cumsum cumprod argmax argmin sort argsort topk".split()},
 }

@@ -130,14 +130,24 @@ def gather(op: Op) -> Value:
 
 def roll(op: Op) -> Value:
     """``x.roll(shifts, dims)``: positions of those dimensions change places, all others stay as they are."""
-    x, dims = op.get(0), op.get(2)
-    rolled = {dim % len(x.axes) for dim in ([dims] if isinstance(dims, int) else dims or range(len(x.axes)))}
-    op.freeze(*(x.axes[dim] for dim in rolled), why="positions are shifted")
+    return _moved(op, op.get(2))
+
+
+def flip(op: Op) -> Value:
+    """``x.flip(dims)``: the same, backwards."""
+    return _moved(op, op.get(1))
+
+
+def _moved(op: Op, dims: Any) -> Value:
+    x = op.get(0)
+    moved = {dim % len(x.axes) for dim in ([dims] if isinstance(dims, int) else dims or range(len(x.axes)))}
+    op.freeze(*(x.axes[dim] for dim in moved), why="positions are shifted")
     return x
 
 
 RULES = {
     "aten.roll": roll,
+    "aten.flip": flip,
     "aten.slice": slice_,
     "aten.select": select,
     "aten.narrow": narrow,
