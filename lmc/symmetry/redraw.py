@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -56,7 +57,7 @@ class RedrawnModule:
 
     def outputs(self, permutation: Permutation, left_behind: tuple[str, str, int] | None = None) -> list[Tensor]:
         """Run the module with its weights permuted, all but one (group, param, dim)."""
-        self._module.load_state_dict(self._permuted(permutation, left_behind))
+        fill(self._module, self._permuted(permutation, left_behind))
         with torch.no_grad():
             found = tree_leaves(self._module(*self._feed[0], **self._feed[1]))
         return [one.clone() for one in found if isinstance(one, Tensor) and one.is_floating_point()]
@@ -125,6 +126,13 @@ class RedrawnNetwork:
                 spared = (left_behind[0], left_behind[2]) if left_behind and left_behind[1] == name else None
                 found[name] = self._spec.permute(name, value, permutation, spared)
         return found
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load weights into a module, with the versions of its own state dict: some refuse weights without one."""
+    versioned = module.state_dict()
+    versioned.update(state)
+    module.load_state_dict(versioned, strict=False)
 
 
 def _normal(value: Any, generator: torch.Generator) -> Any:

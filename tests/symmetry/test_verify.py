@@ -98,3 +98,17 @@ def test_the_network_is_untouched():
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     verify(find_symmetries(model, torch.zeros(2, 1, 8, 8)), model, torch.zeros(2, 1, 8, 8))
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_module_that_asks_for_its_version_is_run_itself():
+    class Versioned(nn.Linear):
+        _version = 2
+
+        def _load_from_state_dict(self, state, prefix, metadata, *rest):
+            if metadata.get("version") != 2:
+                raise ValueError("weights of no version")
+            super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+    model = nn.Sequential(Versioned(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    verdict = verify(find_symmetries(model, torch.zeros(2, 4)), model, torch.zeros(2, 4))
+    assert verdict.ok, verdict.message
