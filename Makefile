@@ -35,7 +35,7 @@ lint: $(STAMPS)/group-lint ## check style and types
 bench: $(STAMPS)/group-test $(STAMPS)/group-bench ## time what has to be fast
 	$(BIN)/python -m pytest --override-ini addopts="--strict-markers -s" tests/benchmarks $(ARGS)
 
-zoo: $(STAMPS)/group-test ## find and verify the symmetries of every architecture of the zoo, into docs/zoo.md (an hour)
+zoo: $(STAMPS)/group-test ## find and verify the symmetries of every architecture of the zoo, into docs/zoo.md (half an hour)
 	$(BIN)/python tests/zoo/zoo.py
 
 mutate: $(STAMPS)/group-test ## take every symmetry rule away in turn: is it missed by a test?

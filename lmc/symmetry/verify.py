@@ -102,8 +102,8 @@ def verify(
         return verdict.refuse("the weights are on the meta device, so the network cannot be run: structure only")
     draw = _drawer(spec, model, inputs, example_kwargs or {})
     permutations = [_moving(spec, seed + number) for number in range(_DRAWS)]
-    # Deep networks multiply rounding by many orders on some weights and hardly on others: what may be rounding is looked
-    # at again on other weights, where a wrong axis would show as well.
+    # Deep networks multiply rounding by many orders on some weights and hardly on others: what may be rounding is
+    # looked at again on other weights, where a wrong axis would show as well.
     for attempt in range(_ATTEMPTS):
         network, problem = _usable_network(draw, seed + 1000 * attempt)
         if problem:

@@ -56,8 +56,11 @@ def build(name: str, device: str | None = None) -> torch.nn.Module:
     """Return a network in eval mode, randomly initialised."""
     torch.manual_seed(0)
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    with torch.device(device or "cpu"):
-        return import_models().get_model(name, weights=None, **options).eval()
+    try:
+        with torch.device(device or "cpu"):
+            return import_models().get_model(name, weights=None, **options).eval()
+    except NotImplementedError:  # an initialisation that looks at numbers
+        return import_models().get_model(name, weights=None, **options).to(device).eval()
 
 
 def image_size(name: str) -> int:
