@@ -35,32 +35,24 @@ _MEMBERS = (
         "Open it with torch.jit.load in torch 1.0 and save its state_dict(), or save the model again.",
     ),
     (
-        "/constants.pkl",
-        "is a TorchScript archive: code with its weights, which is not read",
-        "Save the weights: torch.save(torch.jit.load(FILE).state_dict(), 'weights.pt')",
-    ),
-    (
-        "archive_format",
-        "is an archive of torch.export: a graph with its weights, which is not read",
-        "Save the weights: torch.save(torch.export.load(FILE).state_dict, 'weights.pt')",
-    ),
-    (
-        "policy.pth",
-        "is an archive of Stable-Baselines3, which is not read as a whole",
-        "Unpack the weights and name them: unzip FILE policy.pth",
-    ),
-    (
         "model.weights.h5",
         "is a Keras archive, a format that is not read",
         "Convert it: save the arrays of model.get_weights() with safetensors, in torch's layout.",
     ),
-    (".npy", "is a NumPy archive (.npz), a format that is not read", f"Save a state dict: {_STATE_DICT}"),
+    (
+        "archive_format",
+        "is an archive of torch.export of an older layout, which is not read",
+        "Save the weights: torch.save(torch.export.load(FILE).state_dict, 'weights.pt')",
+    ),
 )
 """Ending of an archive's member, what such an archive is, what to do."""
 
 
 def name_foreign(sample: Sample) -> CheckpointError | None:
     """Return the error for a file of a known kind that is no readable checkpoint, None for an unknown kind."""
+    if sample.folder:
+        held = f" It holds: {printable(', '.join(sample.names), 200)}" if sample.names else " It holds no file."
+        return refuse(sample.path, "is a folder without a checkpoint of a known kind", f"Name one file in it.{held}")
     for start, what, advice in _HEADS:
         if sample.head.startswith(start):
             return refuse(sample.path, what, advice)

@@ -4,15 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from lmc.checkpoints import safetensors_files, torch_files
+from lmc.checkpoints import (
+    distributed,
+    npz_files,
+    onnx_files,
+    safetensors_files,
+    sharded,
+    stable_baselines,
+    torch_export,
+    torch_files,
+    torchscript,
+)
 from lmc.checkpoints.checkpoint import Checkpoint, find_ties
 from lmc.checkpoints.foreign import name_foreign
 from lmc.checkpoints.format import Format, Sample, refuse, take_sample
 from lmc.checkpoints.unwrap import strip_prefixes, unwrap
 
-FORMATS: tuple[Format, ...] = (safetensors_files.SAFETENSORS, torch_files.ZIP, torch_files.LEGACY)
+FORMATS: tuple[Format, ...] = (
+    safetensors_files.SAFETENSORS,
+    torch_files.ZIP,
+    torch_files.LEGACY,
+    torchscript.TORCHSCRIPT,
+    torch_export.EXPORT,
+    sharded.INDEX,
+    sharded.FOLDER,
+    distributed.DISTRIBUTED,
+    stable_baselines.STABLE_BASELINES,
+    onnx_files.ONNX,
+    npz_files.NPZ,
+)
 """Every format that is read, in the order in which they are asked."""
 
 
@@ -59,7 +82,7 @@ def load(path: str | os.PathLike[str], *, entry: str | None = None) -> Checkpoin
         "ties": find_ties(state),
         **contents.metadata,
     }
-    return Checkpoint(state, os.fspath(path), _digest(sample.path), metadata)
+    return Checkpoint(state, os.fspath(path), _digest(contents.files or (sample.path,)), metadata)
 
 
 def find_format(sample: Sample) -> Format:
@@ -78,6 +101,13 @@ def find_format(sample: Sample) -> Format:
     raise refuse(sample.path, "is of no known format", advice)
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _digest(files: Sequence[Path]) -> str:
+    """Return the SHA-256 of one file; of several, that of their names and digests, as ``sha256sum`` lists them."""
+    digests = {}
+    for path in files:
+        with path.open("rb") as stream:
+            digests[path.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(listing.encode()).hexdigest()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -32,12 +33,12 @@ def _is_legacy(sample: Sample) -> bool:
 
 def _read_zip(sample: Sample) -> Contents:
     _check_members(sample)
-    tree = _unpickle(sample.path, mmap=True)
+    tree = unpickle(sample.path, mmap=True)
     return Contents(tree, _versions(tree))
 
 
 def _read_legacy(sample: Sample) -> Contents:
-    tree = _unpickle(sample.path, mmap=False)
+    tree = unpickle(sample.path, mmap=False)
     return Contents(tree, _versions(tree))
 
 
@@ -50,13 +51,14 @@ def _check_members(sample: Sample) -> None:
         raise refuse(sample.path, what, advice)
 
 
-def _unpickle(path: Path, *, mmap: bool) -> Any:
-    """Load tensors and the allowed classes, nothing else."""
+def unpickle(path: Path, *, mmap: bool = False, stream: IO[bytes] | None = None) -> Any:
+    """Load tensors and the allowed classes, nothing else, from a file or from what was read of it."""
     mmap = mmap and not path.name.endswith(".safetensors")  # torch would go by that name; a stream has none
+    opened = contextlib.nullcontext(stream) if stream else path.open("rb")
     try:
-        with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings(), path.open("rb") as stream:
+        with torch.serialization.safe_globals(ALLOWED), warnings.catch_warnings(), opened as source:
             warnings.simplefilter("ignore")  # about pickle protocols and old storages: the reader can do nothing
-            return torch.load(path if mmap else stream, map_location="cpu", weights_only=True, mmap=mmap)
+            return torch.load(path if mmap else source, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # bytes from elsewhere make the unpickler fail in any way there is
         raise _refuse_pickle(path, str(error)) from error
 

@@ -223,11 +223,11 @@ def test_an_unknown_file_lists_what_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("member", "what"),
     [
-        ("a/constants.pkl", "TorchScript archive"),
+        ("a/constants.pkl", "zip archive without a checkpoint"),
         ("a/archive_format", "torch.export"),
-        ("policy.pth", "Stable-Baselines3"),
+        ("policy.pth", "damaged torch file"),
         ("model.weights.h5", "Keras"),
-        ("x.npy", "NumPy archive"),
+        ("x.npy", "no array of numbers"),
         ("holiday.jpg", r"zip archive without a checkpoint (holiday.jpg)"),
     ],
 )
