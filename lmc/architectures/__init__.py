@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from lmc.architectures.architecture import AbstractNetwork, Architecture, try_forward
 from lmc.architectures.fit import fit_state
+from lmc.architectures.naming import match_names
 from lmc.architectures.registry import NETWORKS
 from lmc.architectures.resolve import resolve
 
-__all__ = ["NETWORKS", "AbstractNetwork", "Architecture", "fit_state", "resolve", "try_forward"]
+__all__ = ["NETWORKS", "AbstractNetwork", "Architecture", "fit_state", "match_names", "resolve", "try_forward"]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lmc._errors import MismatchError
 from lmc._types import StateDict
 from lmc.architectures.architecture import AbstractNetwork, shapes_of
+from lmc.architectures.naming import match_names
 from lmc.architectures.resolve import recognised_as
 
 _SHOWN = 8
@@ -21,9 +22,9 @@ _ENOUGH = 0.25  # of the network's names: fewer that match, and it is another ne
 def fit_state(state: StateDict, module: nn.Module, source: str) -> dict[str, Tensor]:
     """Match a state dict to a module.
 
-    Two kinds of missing keys are filled in: ``num_batches_tracked`` (zero, as torch does for files from before it
-    existed), and names that are tied in the module to one that is there. The keys of the result that ``state`` lacks
-    are those.
+    Names that differ are matched where that can be done in one way only, see `match_names`. Two kinds of missing keys
+    are filled in: ``num_batches_tracked`` (zero, as torch does for files from before it existed), and
+    names that are tied in the module to one that is there.
 
     Parameters
     ----------
@@ -46,13 +47,17 @@ def fit_state(state: StateDict, module: nn.Module, source: str) -> dict[str, Ten
         differ by a prefix, or where the weights are of another architecture.
     """
     wanted = module.state_dict()
+    renamed = match_names(state, wanted)
+    if renamed:
+        rest = {name: tensor for name, tensor in state.items() if name in wanted}
+        state = rest | {name: state[other] for name, other in renamed.items()}
     filled = {**_filled(state, wanted), **state}
     missing = [key for key in wanted if key not in filled]
     unexpected = [key for key in state if key not in wanted]
     shapes, needed = shapes_of(state), shapes_of(wanted)
     misshaped = [key for key in state if key in wanted and shapes[key] != needed[key]]
     if missing or unexpected or misshaped:
-        whole = _prefix(state, wanted) or _another(state, module)
+        whole = _another(state, module)
         if whole:
             raise MismatchError(f"{source}: {whole}")
         parts = [
@@ -63,23 +68,9 @@ def fit_state(state: StateDict, module: nn.Module, source: str) -> dict[str, Ten
         raise MismatchError(
             f"{source}: the weights do not fit the network ({type(module).__name__}).\n"
             + "\n".join(part for part in parts if part)
-            + "\nPass the --model that they were trained as, with its sizes."
+            + "\nPass the --model that they were trained as, with its sizes; or say with --map which name is which."
         )
     return {key: filled[key] for key in wanted}
-
-
-def _prefix(state: StateDict, wanted: StateDict) -> str:
-    """Say so where one prefix is all that the names differ by."""
-    have, need = ({key for key in keys if not key.endswith("num_batches_tracked")} for keys in (state, wanted))
-    for long, short, named in ((have, need, True), (need, have, False)):
-        parts = min(long, default="").split(".")[:-1]
-        for i in range(1, len(parts) + 1):
-            prefix = ".".join(parts[:i]) + "."
-            if short and {prefix + key for key in short} == long:
-                one = f"every name begins with {prefix!r}; the network's do not. Take it away"
-                other = f"every name of the network begins with {prefix!r}; those of the weights do not. Put it there"
-                return f"{one if named else other}, or pass the --model that they were trained as."
-    return ""
 
 
 def _another(state: StateDict, module: nn.Module) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from lmc._errors import UsageError, unknown
 from lmc._types import StateDict
 from lmc.architectures.architecture import AbstractNetwork, Shape, as_tuple, dashed, flat_size, shapes_of
+from lmc.architectures.naming import natural
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -118,7 +118,7 @@ class MLP(AbstractNetwork):
         if order is None or not set(state) <= taken:
             return None
         widths = (shapes[f"{order[0]}.weight"][1], *(shapes[f"{name}.weight"][0] for name in order))
-        norms = sorted(norms, key=_natural)
+        norms = sorted(norms, key=natural)
         if norms and [shapes[f"{name}.running_mean"] for name in norms] != [(width,) for width in widths[1:-1]]:
             return None
         biases = tuple(f"{name}.bias" in state for name in order)
@@ -177,7 +177,7 @@ def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
 
 def _chain(names: list[str], shapes: dict[str, Shape]) -> tuple[str, ...] | None:
     """Order the matrices so that each reads what the one before writes; None unless the order is certain."""
-    orders = {tuple(names), tuple(sorted(names, key=_natural))}
+    orders = {tuple(names), tuple(sorted(names, key=natural))}
     fitting = [order for order in orders if _fits(order, shapes)]
     return fitting[0] if len(fitting) == 1 else None
 
@@ -185,8 +185,3 @@ def _chain(names: list[str], shapes: dict[str, Shape]) -> tuple[str, ...] | None
 def _fits(order: tuple[str, ...], shapes: dict[str, Shape]) -> bool:
     sizes = [shapes[f"{name}.weight"] for name in order]
     return all(after[1] == before[0] for before, after in itertools.pairwise(sizes))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts ``fc10`` after ``fc2``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -66,14 +66,14 @@ def align(
     shape = common.shape
     if shape is None and data is not None:
         shape = open_data(data, common.split, common.data_dir).input_shape
-    pair = pipeline.load_pair(a, b, model=model, entry=common.entry, input_shape=shape)
+    pair = pipeline.load_pair(a, b, model=model, entry=common.entry, mapping=common.map, input_shape=shape)
     common.note("A", describe_model(pair.a))
     inputs = pair.a.architecture.example_inputs(seed=common.seed)
     proof = pipeline.prove(pair.a.architecture.module, inputs, written=spec)
     describe_proof(proof, common)
     result = run(pair.a.state, pair.b.state, proof.spec, method=method)
     about = {"alignment": result.method, "reference": pair.a.checkpoint.digest, "source": pair.b.checkpoint.digest}
-    aligned = pair.b.checkpoint.as_written(result.apply(pair.b.state))
+    aligned = pair.b.as_written(result.apply(pair.b.state))
     save(aligned, output, {"lmc": {**pair.b.checkpoint.metadata.get("lmc", {}), "aligned": about}})
     written = [str(output)]
     if save_permutation is not None:

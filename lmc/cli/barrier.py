@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from lmc._errors import UsageError
-from lmc.cli.common import Common, check_writable, describe_model, describe_proof, free_name
+from lmc.cli.common import Common, check_writable, describe_model, describe_proof, free_name, renaming
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -126,7 +126,7 @@ def _load(a: Path, b: Path, model: str | None, data: str | None, common: Common)
         checkpoints.load(a, entry=common.entry), data, split=common.split, data_dir=common.data_dir
     )
     shape = common.shape or measured.input_shape
-    options = {"entry": common.entry, "input_shape": shape, "num_classes": measured.num_classes}
+    options = {"entry": common.entry, "mapping": common.map, "input_shape": shape, "num_classes": measured.num_classes}
     return pipeline.load_pair(a, b, model=model, **options), measured
 
 
@@ -160,7 +160,8 @@ def _introduce(pair: Pair, measured: AbstractData, normalizations: Any, common: 
         "an independent run" if abs(near) < 0.5 else "close to A: the same run, a child of it, or already aligned"
     )
     common.note("A", describe_model(pair.a))
-    common.note("B", f"{Path(pair.b.checkpoint.source).name}   the same architecture, {relation} (cosine {near:.2f})")
+    same = f"{Path(pair.b.checkpoint.source).name}   the same architecture, {relation} (cosine {near:.2f})"
+    common.note("B", "\n".join([same, *renaming(pair.b)]))
     size = "" if measured.size is None else f", {measured.size:,} examples"
     constants = [str(n) if n else "not normalised" for n in normalizations]
     normalised = constants[0] if constants[0] == constants[1] else f"A {constants[0]}; B {constants[1]}"

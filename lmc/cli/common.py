@@ -61,6 +61,8 @@ class Common(Printing):
         Folder of datasets; else LMC_DATA_DIR, then the cache, then a download.
     entry
         Which state dict, of a checkpoint that holds several (ema).
+    map
+        TOML file of lines "name in a checkpoint" = "name in the network", where names differ.
     device
         Where to compute: cpu, cuda, mps.
     seed
@@ -78,6 +80,7 @@ class Common(Printing):
     split: Literal["train", "test"] = "test"
     data_dir: Path | None = None
     entry: str | None = None
+    map: Path | None = None
     device: str = "cpu"
     seed: int = 0
     threads: int | None = None
@@ -122,7 +125,18 @@ def describe_model(model: Model) -> str:
     notes = [Path(model.checkpoint.source).name, model.architecture.name]
     if model.architecture.assumptions:
         notes[1] += f" ({'; '.join(model.architecture.assumptions)})"
-    return "   ".join([*notes, *unwrapping(model.checkpoint.metadata)])
+    return "\n".join(["   ".join([*notes, *unwrapping(model.checkpoint.metadata)]), *renaming(model)])
+
+
+def renaming(model: Model) -> list[str]:
+    """Say which names of the file were taken for which of the network, layer by layer."""
+    layers: dict[str, str] = {}
+    for name, other in model.renamed.items():
+        (layer, _, leaf), (others, _, last) = name.rpartition("."), other.rpartition(".")
+        layers |= {others: layer} if leaf == last else {other: name}
+    shown = [f"{other or '(top)'} = {name or '(top)'}" for other, name in list(layers.items())[:6]]
+    more = f" and {len(layers) - 6} more" if len(layers) > 6 else ""
+    return [f"names matched: {', '.join(shown)}{more} (--map FILE.toml to say otherwise)"] if layers else []
 
 
 def describe_proof(proof: Proof, common: Printing) -> None:

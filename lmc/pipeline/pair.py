@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lmc._errors import CheckpointError, MismatchError, UsageError
+from lmc._errors import ArchitectureError, CheckpointError, MismatchError, UsageError, did_you_mean
 from lmc._reference import Reference
 from lmc._types import StateDict
-from lmc.architectures import Architecture, fit_state, resolve
+from lmc.architectures import Architecture, fit_state, match_names, resolve
 from lmc.checkpoints import Checkpoint, load
 from lmc.datasets import DATASETS, AbstractData, open_data
 
@@ -29,12 +31,20 @@ class Model:
     architecture : Architecture
         The network, its own parameters arbitrary.
     state : dict of str to Tensor
-        The checkpoint's tensors under the network's names, complete.
+        The checkpoint's tensors under the network's names, complete; what is stored in half precision or less as
+        float32, in which networks are compared and interpolated.
+    renamed : dict of str to str
+        For names of the network that the file has under another: the file's name.
     """
 
     checkpoint: Checkpoint
     architecture: Architecture
     state: dict[str, Tensor]
+    renamed: dict[str, str] = field(default_factory=dict)
+
+    def as_written(self, state: StateDict) -> dict[str, Tensor]:
+        """Return new values, under the network's names, as the file's own strict loader expects them."""
+        return self.checkpoint.as_written({self.renamed.get(name, name): tensor for name, tensor in state.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +67,8 @@ class Pair:
             notes = {key: model.checkpoint.metadata.get(key) for key in ("format", "unwrapped", "stripped")}
             found |= {f"{end}_source": model.checkpoint.source, f"{end}_sha256": model.checkpoint.digest}
             found |= {f"{end}_{key}": value for key, value in notes.items() if value}
+            if model.renamed:
+                found[f"{end}_renamed"] = model.renamed
         return found
 
 
@@ -65,6 +77,7 @@ def load_model(
     *,
     model: str | None = None,
     entry: str | None = None,
+    names: Mapping[str, str] | None = None,
     input_shape: tuple[int, ...] | None = None,
     num_classes: int | None = None,
 ) -> Model:
@@ -78,6 +91,8 @@ def load_model(
         Reference of the network; by default the checkpoint's own word or the shapes of its weights decide.
     entry : str, optional
         Which state dict, of a file that holds several (``ema``).
+    names : mapping of str to str, optional
+        From names of the file to names of the network, where matching them by order and shape would be wrong.
     input_shape : tuple of int, optional
         Shape of one example of the data.
     num_classes : int, optional
@@ -90,8 +105,70 @@ def load_model(
     """
     checkpoint = load(path, entry=entry)
     check_finite(checkpoint)
-    architecture = resolve(model, checkpoint, input_shape=input_shape, num_classes=num_classes)
-    return Model(checkpoint, architecture, fit_state(checkpoint.state, architecture.module, checkpoint.source))
+    given = rename(checkpoint, names or {})
+    return _fitted(checkpoint, given, resolve(model, given, input_shape=input_shape, num_classes=num_classes))
+
+
+def _fitted(checkpoint: Checkpoint, given: Checkpoint, architecture: Architecture) -> Model:
+    """Match the weights, perhaps under names the user gave, to the network."""
+    fitted = fit_state(given.state, architecture.module, checkpoint.source)
+    matched = match_names(given.state, architecture.module.state_dict()) or {}
+    origin = dict(zip(given.state, checkpoint.state, strict=True))
+    pairs = {name: origin.get(matched.get(name, name), name) for name in fitted}
+    renamed = {name: other for name, other in pairs.items() if name != other}
+    return Model(checkpoint, architecture, {name: _wide(tensor) for name, tensor in fitted.items()}, renamed)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Return what is stored in half precision or less as float32."""
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor
+
+
+def rename(checkpoint: Checkpoint, names: Mapping[str, str]) -> Checkpoint:
+    """Return the checkpoint under other names; those that the mapping does not know stay.
+
+    Raises
+    ------
+    MismatchError
+        If two tensors would get one name.
+    """
+    state = {names.get(name, name): tensor for name, tensor in checkpoint.state.items()}
+    if len(state) < len(checkpoint.state):
+        new = [names.get(name, name) for name in checkpoint.state]
+        twice = next(name for name in new if new.count(name) > 1)
+        raise MismatchError(f"{checkpoint.source}: the mapping gives the name {twice!r} to two tensors.")
+    ties = [[names.get(name, name) for name in group] for group in checkpoint.metadata.get("ties", ())]
+    return replace(checkpoint, state=state, metadata={**checkpoint.metadata, "ties": ties})
+
+
+def read_names(path: str | os.PathLike[str], *checkpoints: Checkpoint) -> dict[str, str]:
+    """Read a mapping of names: a TOML file of lines ``"name in the file" = "name in the network"``.
+
+    Parameters
+    ----------
+    path : path-like
+        The TOML file.
+    *checkpoints : Checkpoint
+        Those it is for: a name that none of them has is a mistake.
+
+    Raises
+    ------
+    UsageError
+        If the file is no such mapping, or knows a name that no checkpoint has.
+    """
+    try:
+        names = tomllib.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--map {path} cannot be read as TOML: {error}") from error
+    for old, new in names.items():
+        if not isinstance(new, str):
+            raise UsageError(
+                f'--map {path}: {old} is no pair of names. Write lines such as "conv.weight" = "conv1.weight"'
+            )
+        known = [name for checkpoint in checkpoints for name in checkpoint.state]
+        if old not in known:
+            raise UsageError(f"--map {path}: no checkpoint has a tensor {old!r}.{did_you_mean(old, known)}")
+    return names
 
 
 def check_finite(checkpoint: Checkpoint) -> None:
@@ -105,21 +182,56 @@ def check_finite(checkpoint: Checkpoint) -> None:
 
 
 def load_pair(
-    a: str | os.PathLike[str], b: str | os.PathLike[str], *, entry: str | None = None, **options: Any
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    *,
+    model: str | None = None,
+    entry: str | None = None,
+    mapping: str | os.PathLike[str] | None = None,
+    **sizes: Any,
 ) -> Pair:
-    """Load two checkpoints of one network; options as in :func:`load_model`.
+    """Load two checkpoints of one network, recognised by the one or the other.
+
+    Parameters
+    ----------
+    a, b : path-like
+        The files.
+    model, entry : str, optional
+        As in :func:`load_model`.
+    mapping : path-like, optional
+        TOML file from names of the files to names of the network, see :func:`read_names`.
+    **sizes
+        ``input_shape`` and ``num_classes`` of the data.
 
     Raises
     ------
     MismatchError
         If B is not of A's network: every name or shape that differs is listed.
     """
-    first = load_model(a, entry=entry, **options)
-    other = load(b, entry=entry)
-    check_finite(other)
-    _check_same_shapes(first.checkpoint, other)
-    state = fit_state(other.state, first.architecture.module, other.source)
-    return Pair(first, Model(other, first.architecture, state))
+    files = [load(path, entry=entry) for path in (a, b)]
+    for one in files:
+        check_finite(one)
+    names = {} if mapping is None else read_names(mapping, *files)
+    given = [rename(one, names) for one in files]
+    _check_same_shapes(*given)
+    try:
+        architecture = resolve(model, given[0], **sizes)
+    except ArchitectureError:
+        if model is not None or not _alike(*given):
+            raise
+        architecture = _resolve_other(given[1], sizes)
+    first, second = (_fitted(one, named, architecture) for one, named in zip(files, given, strict=True))
+    return Pair(first, second)
+
+
+def _resolve_other(b: Checkpoint, sizes: Mapping[str, Any]) -> Architecture:
+    """Find the network of B, for an A that has its shapes under names that nobody knows."""
+    found = resolve(None, b, **sizes)
+    return replace(found, assumptions=(*found.assumptions, "the network is that of B, whose shapes A has"))
+
+
+def _alike(a: Checkpoint, b: Checkpoint) -> bool:
+    return match_names(a.state, b.state) is not None
 
 
 def _check_same_shapes(a: Checkpoint, b: Checkpoint) -> None:
@@ -130,7 +242,7 @@ def _check_same_shapes(a: Checkpoint, b: Checkpoint) -> None:
         more = [f"  and {len(unequal) - 4} more"] if len(unequal) > 4 else []
         raise MismatchError(
             "\n".join([f"{a.source} (A) and {b.source} (B) are networks of different shape:", *lines, *more])
-            + "\nA barrier needs two networks of equal shape."
+            + "\nA barrier needs two networks of equal shape; networks of unequal width can be fused: lmc fuse."
         )
 
 

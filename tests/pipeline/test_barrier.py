@@ -114,7 +114,7 @@ def test_what_makes_no_sense_is_refused_with_the_fix(change, message):
 
 
 def test_keys_are_matched_before_anything_is_computed():
-    renamed = {name.replace("0.", "zero."): tensor for name, tensor in B.items()}
+    renamed = {name.replace("0.", "zero."): tensor for name, tensor in B.items() if name != "0.bias"}
     with pytest.raises(MismatchError, match=r"state_b.*\n.*missing"):
         lmc.barrier(MODEL, A, renamed, DATA)
 
