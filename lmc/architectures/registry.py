@@ -8,10 +8,11 @@ from lmc.architectures.gpt import GPT
 from lmc.architectures.lenet import LeNet
 from lmc.architectures.mlp import MLP
 from lmc.architectures.recurrent import LSTM, RNN
+from lmc.architectures.resnet import ResNet
 from lmc.architectures.resnet20 import ResNet20
 from lmc.architectures.vit import ViT
 
 NETWORKS: dict[str, type[AbstractNetwork]] = {
-    network.name: network for network in (MLP, LeNet, CnnBn, ResNet20, RNN, LSTM, ViT, GPT)
+    network.name: network for network in (MLP, LeNet, CnnBn, ResNet, ResNet20, RNN, LSTM, ViT, GPT)
 }
 """Name, as ``--model`` takes it, to class."""

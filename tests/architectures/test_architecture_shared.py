@@ -36,6 +36,8 @@ MEASURED = [
     ("lstm-rows/a.ckpt", f"{RAW}&{FIRST}", 96.4),
     ("lstm-rows/b.ckpt", f"{RAW}&{FIRST}", 95.5),
     ("lstm-rows-bidirectional/a.ckpt", f"{RAW}&{FIRST}", 97.6),
+    ("resnet-cifar-tutorial/a.ckpt", "cifar10-4k?normalize=none", 95.85),
+    ("resnet-cifar-tutorial/b.ckpt", "cifar10-4k?normalize=none", 96.03),
     ("resnet20-cifar10/a.th", f"cifar10-4k?normalize=imagenet&{FIRST}", 99.9),
     ("resnet20-cifar10/b.pth", f"cifar10-4k?{FIRST}", 100.0),
 ]
@@ -57,9 +59,7 @@ def test_measured_accuracy_is_reached(shared_data, file, reference, percent):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(
-    "file", ["curve-cnn/endpoint1-epoch200.pt", "llama-gqa/ckpt.pt", "resnet-cifar-tutorial/a.ckpt"]
-)
+@pytest.mark.parametrize("file", ["curve-cnn/endpoint1-epoch200.pt", "llama-gqa/ckpt.pt", "gpt-tied/ckpt.pt"])
 def test_unknown_networks_are_asked_for(shared_data, file):
     with pytest.raises(ArchitectureError, match="--model"):
         resolve(None, load(shared_data / "checkpoints" / file))

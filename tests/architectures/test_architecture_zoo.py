@@ -1,0 +1,179 @@
+"""Networks that others wrote are recognised by their weights, and compute what theirs compute."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision_models
+from torch import nn
+
+from lmc._errors import ArchitectureError, UsageError
+from lmc.architectures import NETWORKS, fit_state, resolve
+
+
+def checkpoint(state):
+    return SimpleNamespace(state=dict(state), source="some.pt", metadata={})
+
+
+def spread(module):
+    """Default BatchNorm statistics and zero biases would hide that they are ignored."""
+    generator = torch.Generator().manual_seed(1)
+    for key, value in module.state_dict().items():
+        if value.is_floating_point() and value.ndim == 1:
+            low = -0.1 if key.endswith(("bias", "mean")) else 0.8
+            value.uniform_(low, low + 0.4, generator=generator)
+    return module.eval()
+
+
+def assert_computes_the_same(stranger, shape, reference=None):
+    """Recognise the weights, load them and compare outputs; return what was found."""
+    state = spread(stranger).state_dict()
+    found = resolve(reference, checkpoint(state), input_shape=shape)
+    found.module.load_state_dict(fit_state(state, found.module, "some.pt"))
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        expected = stranger(x)
+        assert expected.std() > 1e-3, "outputs that are all alike would hide a difference"
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(found.module(x) / scale, expected / scale)
+    return found
+
+
+RESNETS = {
+    "resnet18": "resnet18, 64-128-256-512 channels, 7x7 first",
+    "resnet34": "resnet34, 64-128-256-512 channels, 7x7 first",
+    "resnet50": "resnet50, 256-512-1024-2048 channels, 7x7 first",
+    "resnet101": "resnet101, 256-512-1024-2048 channels, 7x7 first",
+    "wide_resnet50_2": "resnet50, 256-512-1024-2048 channels, 7x7 first",
+    "resnext50_32x4d": "resnet50, 256-512-1024-2048 channels, 32 groups, 7x7 first",
+}
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_torchvisions_resnets_are_resnets(name):
+    found = assert_computes_the_same(torchvision_models.build(name), (3, 64, 64))
+    assert found.name == RESNETS[name]
+
+
+class Kuangliu(nn.Module):
+    """Blocks as in kuangliu/pytorch-cifar: an empty Sequential where the shortcut is the identity, avg_pool 4."""
+
+    class Block(nn.Module):
+        def __init__(self, inside, width, stride, expansion):
+            super().__init__()
+            sizes = [(inside, width, 3), (width, width, 3)]
+            if expansion > 1:
+                sizes = [(inside, width, 1), (width, width, 3), (width, expansion * width, 1)]
+            for i, (a, b, kernel) in enumerate(sizes):
+                strided = i == (0 if expansion == 1 else 1)
+                setattr(
+                    self, f"conv{i + 1}", nn.Conv2d(a, b, kernel, stride if strided else 1, kernel // 2, bias=False)
+                )
+                setattr(self, f"bn{i + 1}", nn.BatchNorm2d(b))
+            self.count = len(sizes)
+            self.shortcut = nn.Sequential()
+            if stride != 1 or inside != expansion * width:
+                projection = nn.Conv2d(inside, expansion * width, 1, stride, bias=False)
+                self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(expansion * width))
+
+        def forward(self, x):
+            out = x
+            for i in range(1, self.count + 1):
+                out = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(out))
+                out = F.relu(out) if i < self.count else out
+            return F.relu(out + self.shortcut(x))
+
+    def __init__(self, blocks, expansion, width=64):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        inside = width
+        for i, count in enumerate(blocks):
+            stage = []
+            for j in range(count):
+                stage.append(self.Block(inside, width << i, 2 if i and not j else 1, expansion))
+                inside = (width << i) * expansion
+            setattr(self, f"layer{i + 1}", nn.Sequential(*stage))
+        self.linear = nn.Linear(inside, 10)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.linear(F.avg_pool2d(x, 4).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expansion", "name"), [((2, 2, 2, 2), 1, "resnet18"), ((3, 4, 6, 3), 4, "resnet50")]
+)
+def test_kuangliu_resnets_are_resnets(blocks, expansion, name):
+    found = assert_computes_the_same(Kuangliu(blocks, expansion), (3, 32, 32))
+    assert found.name.startswith(f"{name}, ") and "3x3 first" in found.name
+    assert "shortcut=shortcut&head=linear" in found.reference
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda s: {k: v for k, v in s.items() if "downsample" not in k},
+        lambda s: {**s, "layer1.0.se.weight": torch.zeros(3)},
+        lambda s: {**s, "conv1.weight": torch.zeros(8, 3, 5, 5)},
+        lambda s: {k.replace("downsample.0", "downsample.1").replace("downsample.1", "downsample.2"): v
+                   for k, v in s.items()},
+    ],
+    ids=["no projection", "squeeze and excitation", "kernel", "pooled shortcut"],
+)  # fmt: skip
+def test_almost_a_resnet_is_not_one(spoil):
+    state = resolve("resnet?blocks=1,1,1&channels=8,16,32").module.state_dict()
+    assert resolve(None, checkpoint(state)).name.startswith("resnet8")
+    with pytest.raises(ArchitectureError, match="Say which it is"):
+        resolve(None, checkpoint(spoil(dict(state))))
+
+
+FRESH = [
+    "resnet?blocks=1,2,1&channels=8,16,32&shortcut_kernel=3&stem=conv&bias=true&classes=7",
+    "resnet?block=bottleneck&blocks=1,1,2,1&channels=8,16,32,64&inner=4,8,16,32&groups=2&first=6&kernel=7",
+    "resnet?blocks=1,1&channels=8,8&first=4&kernel=1&shortcut=shortcut&head=linear&in_channels=1&size=28",
+]
+
+
+@pytest.mark.parametrize("reference", FRESH)
+def test_a_fresh_network_is_recognised_as_itself(reference):
+    built = resolve(reference)
+    shape = built.input_shape
+    assert resolve(built.reference).reference == built.reference
+    assert assert_computes_the_same(built.module, shape).reference == built.reference
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_network_is_taken_for_another(name):
+    """Whatever the others read from its weights, none of them builds a network of these names and shapes."""
+    state = NETWORKS[name]().state_dict()
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    fitting = []
+    for other, network in NETWORKS.items():
+        options = network.from_state(state, None)
+        try:
+            with torch.device("meta"):
+                built = network(**options).state_dict() if options is not None else {}
+        except (UsageError, ValueError, RuntimeError):
+            continue
+        if {key: tuple(value.shape) for key, value in built.items()} == shapes:
+            fitting.append(other)
+    assert fitting == [name]
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("resnet?block=botleneck", "Did you mean 'bottleneck'"),
+        ("resnet?blocks=2,2", "each stage"),
+        ("resnet?groups=3", "must divide"),
+        ("resnet?kernel=5", "1, 3 or 7"),
+    ],
+)
+def test_a_wrong_option_says_what_is_wrong(reference, words):
+    with pytest.raises(UsageError, match=words):
+        resolve(reference)
