@@ -7,6 +7,9 @@ the weights belong to.
 from lmc.checkpoints.checkpoint import Checkpoint as Checkpoint
 from lmc.checkpoints.checkpoint import describe as describe
 from lmc.checkpoints.loading import load as load
+from lmc.checkpoints.relations import Relation as Relation
+from lmc.checkpoints.relations import cosine as cosine
+from lmc.checkpoints.relations import relate as relate
 from lmc.checkpoints.writing import save as save
 
-__all__ = ["Checkpoint", "describe", "load", "save"]
+__all__ = ["Checkpoint", "Relation", "cosine", "describe", "load", "relate", "save"]

@@ -12,6 +12,7 @@ from lmc._errors import LmcError
 from lmc.cli.align import align
 from lmc.cli.apply import apply
 from lmc.cli.barrier import barrier
+from lmc.cli.convert import convert
 from lmc.cli.inspect import inspect
 from lmc.cli.symmetries import symmetries
 from lmc.cli.train import train
@@ -26,7 +27,8 @@ For example:
     lmc align a.pt b.pt -o b-aligned.safetensors --save-permutation p.npz
     lmc apply b-epoch3.pt p.npz -o b-epoch3-aligned.safetensors
     lmc symmetries a.pt
-    lmc inspect a.pt
+    lmc inspect runs/*.pt
+    lmc convert model.keras -o model.safetensors
     lmc train mlp --data digits --seed 3 -o m3.safetensors
 
 `lmc COMMAND --help` tells about each.
@@ -40,7 +42,7 @@ def make_app() -> App:
     import lmc
 
     app = App(name="lmc", help=_HELP, help_epilogue=_EPILOGUE, version=lmc.__version__, help_format="markdown")
-    for command in (barrier, align, apply, symmetries, inspect, train):
+    for command in (barrier, align, apply, symmetries, inspect, convert, train):
         app.command(command)
     return app
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lmc.cli.common import Common, check_writable, describe_model, describe_proof
+from lmc.cli.common import Common, check_writable, describe_model, describe_proof, renaming
 
 
 def align(
@@ -68,6 +68,8 @@ def align(
         shape = open_data(data, common.split, common.data_dir).input_shape
     pair = pipeline.load_pair(a, b, model=model, entry=common.entry, mapping=common.map, input_shape=shape)
     common.note("A", describe_model(pair.a))
+    if pair.b.renamed:
+        common.note("B", "\n".join([b.name, *renaming(pair.b)]))
     inputs = pair.a.architecture.example_inputs(seed=common.seed)
     proof = pipeline.prove(pair.a.architecture.module, inputs, written=spec)
     describe_proof(proof, common)

@@ -10,11 +10,14 @@ from lmc._errors import ArchitectureError, CheckpointError, UsageError
 from lmc.cli.common import Printing, unwrapping
 
 if TYPE_CHECKING:
-    from lmc.checkpoints import Checkpoint
+    from lmc.checkpoints import Checkpoint, Relation
 
 
 def inspect(*files: Path, entry: str | None = None, printing: Printing = Printing()) -> None:  # noqa: B008
     """Say what checkpoints are: source, tensors, the network they are recognised as, digest.
+
+    Of several, a table: which have the same layout, which are copies, and the cosine of their weights to the first of
+    the same layout (near 1: the same run; near 0: an independent one).
 
     For example:
 
@@ -28,24 +31,59 @@ def inspect(*files: Path, entry: str | None = None, printing: Printing = Printin
     entry
         Which state dict, of a checkpoint that holds several (ema).
     """
-    from lmc.checkpoints import describe, load
+    from lmc.checkpoints import describe, load, relate
 
     if not files:
         raise UsageError("Which checkpoint? Usage: lmc inspect FILE...")
-    found, refused = [], []
+    loaded, refused = [], []
     for file in files:
         try:
-            checkpoint = load(file, entry=entry)
+            loaded.append(load(file, entry=entry))
         except CheckpointError as error:
             refused.append(str(error))
-            continue
-        found.append({**describe(checkpoint), "recognised": _recognise(checkpoint)})
-        if not printing.json:
-            print("\n".join(_lines(checkpoint, found[-1])), end="\n\n" if file is not files[-1] else "\n")
+    found: list[dict[str, Any]] = [{**describe(one), "recognised": _recognise(one)} for one in loaded]
+    if len(files) > 1:
+        relations = relate(loaded)
+        for about, relation in zip(found, relations, strict=True):
+            about |= _related(relation, loaded)
     if printing.json and found:
         print(json.dumps(found if len(files) > 1 else found[0], default=str))
+    elif len(found) > 1:
+        print(_table(found))
+    elif found:
+        print("\n".join(_lines(loaded[0], found[0])))
     if refused:
         raise CheckpointError("\n".join(refused))
+
+
+def _related(relation: Relation, loaded: list[Checkpoint]) -> dict[str, Any]:
+    def source(index: int | None) -> str | None:
+        return None if index is None else loaded[index].source
+
+    return {
+        "layout": relation.layout,
+        "compared_with": source(relation.first),
+        "duplicate_of": source(relation.duplicate),
+        "cosine": relation.cosine,
+    }
+
+
+def _table(found: list[dict[str, Any]]) -> str:
+    """Lay several checkpoints out, a line each."""
+    rows = [["file", "network", "parameters", "layout", "cosine", "sha256", ""]]
+    for about in found:
+        twin = about["duplicate_of"]
+        cosine = "" if about["cosine"] is None else f"{about['cosine']:.4f}"
+        name = about["recognised"]["name"] or "not recognised"
+        cells = [about["source"], name, f"{about['parameters']:,}", str(about["layout"]), cosine, about["digest"][:12]]
+        rows.append([*cells, f"same weights as {twin}" if twin else ""])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    right = {2, 3, 4}
+    lines = (
+        "  ".join(c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _recognise(checkpoint: Checkpoint) -> dict[str, Any]:

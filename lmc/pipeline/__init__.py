@@ -7,6 +7,8 @@ from lmc.pipeline.pair import Pair as Pair
 from lmc.pipeline.pair import data_for as data_for
 from lmc.pipeline.pair import load_model as load_model
 from lmc.pipeline.pair import load_pair as load_pair
+from lmc.pipeline.pair import read_names as read_names
+from lmc.pipeline.pair import rename as rename
 from lmc.pipeline.prove import Proof as Proof
 from lmc.pipeline.prove import found_or_written as found_or_written
 from lmc.pipeline.prove import prove as prove

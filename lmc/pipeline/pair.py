@@ -16,7 +16,7 @@ from lmc._errors import ArchitectureError, CheckpointError, MismatchError, Usage
 from lmc._reference import Reference
 from lmc._types import StateDict
 from lmc.architectures import Architecture, fit_state, match_names, resolve
-from lmc.checkpoints import Checkpoint, load
+from lmc.checkpoints import Checkpoint, cosine, load
 from lmc.datasets import DATASETS, AbstractData, open_data
 
 
@@ -269,18 +269,3 @@ def data_for(
             )
         reference = recorded
     return open_data(reference, split, data_dir)
-
-
-def cosine(a: StateDict, b: Mapping[str, Tensor]) -> float:
-    """Return the cosine between the matrices and kernels of two state dicts, in float64.
-
-    Scales and variances are left out: they are positive in every network, so that independent runs would look alike.
-    """
-    dot = norm_a = norm_b = 0.0
-    for name, tensor in a.items():
-        if tensor.is_floating_point() and tensor.dim() > 1:
-            one, two = tensor.double().ravel(), b[name].double().ravel()
-            dot += float(torch.dot(one, two))
-            norm_a += float(torch.dot(one, one))
-            norm_b += float(torch.dot(two, two))
-    return dot / max((norm_a * norm_b) ** 0.5, 1e-300)

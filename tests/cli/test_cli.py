@@ -296,7 +296,7 @@ def test_inspect_names_what_it_cannot_read_and_shows_the_rest(tmp_path, capsys):
 
 def test_help_shows_every_command_with_its_first_line_and_the_exit_codes(tmp_path):
     told = lmc("--help", cwd=tmp_path).stdout
-    for command in ("barrier", "align", "apply", "inspect", "train"):
+    for command in ("barrier", "align", "apply", "inspect", "convert", "train"):
         assert command in told
     for text in ("Measure the barrier", "For example", "4 the symmetry check failed"):
         assert text in told
