@@ -37,7 +37,7 @@ class AbstractNetwork(nn.Module, abc.ABC):
     """
 
     name: ClassVar[str]
-    assumed: ClassVar[tuple[str, ...]] = ()
+    assumed: tuple[str, ...] = ()
     input_kind: ClassVar[Literal["float", "tokens"]] = "float"
     options: dict[str, Any]
     input_shape: Shape
@@ -184,3 +184,14 @@ def as_tuple(value: Any) -> tuple[Any, ...]:
 def flat_size(shape: Shape) -> int:
     """Return the number of entries of one example."""
     return math.prod(shape)
+
+
+def attach(root: nn.Module, name: str, module: nn.Module) -> None:
+    """Register ``module`` under a dotted name, making the containers on the way."""
+    *parents, leaf = name.split(".")
+    node = root
+    for parent in parents:
+        if parent not in dict(node.named_children()):
+            node.add_module(parent, nn.Module())
+        node = node.get_submodule(parent)
+    node.add_module(leaf, module)

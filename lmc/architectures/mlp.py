@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lmc._errors import UsageError, unknown
 from lmc._types import StateDict
-from lmc.architectures.architecture import AbstractNetwork, Shape, as_tuple, dashed, flat_size, shapes_of
+from lmc.architectures.architecture import AbstractNetwork, Shape, as_tuple, attach, dashed, flat_size, shapes_of
 from lmc.architectures.naming import natural
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -88,9 +88,9 @@ class MLP(AbstractNetwork):
             "names": self._linears,
         } | ({"norms": self._norms} if self._norms else {})
         for i, name in enumerate(self._linears):
-            _attach(self, name, nn.Linear(widths[i], widths[i + 1], bias=biases[i]))
+            attach(self, name, nn.Linear(widths[i], widths[i + 1], bias=biases[i]))
             if i < len(self._norms):
-                _attach(self, self._norms[i], nn.BatchNorm1d(widths[i + 1]))
+                attach(self, self._norms[i], nn.BatchNorm1d(widths[i + 1]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, ...) to logits (batch, classes)."""
@@ -162,17 +162,6 @@ def _names(option: str, names: Sequence[str] | None, count: int, stem: str) -> t
     if len(found) != count:
         raise UsageError(f"mlp: {count} layers are needed, but {option}={','.join(found)} names {len(found)}.")
     return found
-
-
-def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
-    """Register ``module`` under a dotted name, making the containers on the way."""
-    *parents, leaf = name.split(".")
-    node = root
-    for parent in parents:
-        if parent not in dict(node.named_children()):
-            node.add_module(parent, nn.Module())
-        node = node.get_submodule(parent)
-    node.add_module(leaf, module)
 
 
 def _chain(names: list[str], shapes: dict[str, Shape]) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lmc.architectures.architecture import AbstractNetwork
+from lmc.architectures.cnn import CNN
 from lmc.architectures.cnn_bn import CnnBn
 from lmc.architectures.gpt import GPT
 from lmc.architectures.lenet import LeNet
@@ -13,6 +14,6 @@ from lmc.architectures.resnet20 import ResNet20
 from lmc.architectures.vit import ViT
 
 NETWORKS: dict[str, type[AbstractNetwork]] = {
-    network.name: network for network in (MLP, LeNet, CnnBn, ResNet, ResNet20, RNN, LSTM, ViT, GPT)
+    network.name: network for network in (MLP, LeNet, CNN, CnnBn, ResNet, ResNet20, RNN, LSTM, ViT, GPT)
 }
 """Name, as ``--model`` takes it, to class."""

@@ -133,6 +133,4 @@ def test_a_bias_never_takes_the_place_of_a_weight():
 
 def test_too_few_tensors_are_not_guessed():
     with pytest.raises(MismatchError, match="--map"):
-        fit_state(
-            {"a.weight": torch.zeros(3, 3), "a.bias": torch.zeros(3), "x": torch.zeros(3)}, deep("ab"), "b.pt"
-        )
+        fit_state({"a.weight": torch.zeros(3, 3), "a.bias": torch.zeros(3), "x": torch.zeros(3)}, deep("ab"), "b.pt")

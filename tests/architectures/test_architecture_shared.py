@@ -26,6 +26,8 @@ MEASURED = [
     ("mlp-500/b.ckpt", RAW, 97.92),
     ("otfusion-mnist-mlp/0.checkpoint", "mnist", 97.72),
     ("otfusion-mnist-mlp/1.checkpoint", "mnist", 97.75),
+    ("curve-cnn/endpoint1-epoch200.pt", RAW, 98.94),
+    ("curve-cnn/endpoint2-epoch200.pt", RAW, 98.87),
     ("lightning-mlp/a-pl1.6.ckpt", RAW, 96.33),
     ("lightning-mlp/b-pl2.1.ckpt", RAW, 95.65),
     ("safetensors-mlp/trained.safetensors", RAW, 95.56),
@@ -59,7 +61,7 @@ def test_measured_accuracy_is_reached(shared_data, file, reference, percent):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("file", ["curve-cnn/endpoint1-epoch200.pt", "llama-gqa/ckpt.pt", "gpt-tied/ckpt.pt"])
+@pytest.mark.parametrize("file", ["modular-addition-transformer/a.pt", "llama-gqa/ckpt.pt", "gpt-tied/ckpt.pt"])
 def test_unknown_networks_are_asked_for(shared_data, file):
     with pytest.raises(ArchitectureError, match="--model"):
         resolve(None, load(shared_data / "checkpoints" / file))
