@@ -110,9 +110,9 @@ class CNN(AbstractNetwork):
         channels = tuple(shapes[f"{name}.weight"][0] for name in convolutions)
         side = math.isqrt(shapes[f"{linears[0]}.weight"][1] // channels[-1])
         sizes = (input_shape[-1],) if input_shape else _SIZES
-        found = next(
-            (c for c in _explanations(sizes) if _side(c["size"], kernels, c["pooling"], c["padding"]) == side), None
-        )
+        allowed = _allowed(convolutions)
+        explaining = (c for c in _explanations(sizes) if c["pooling"] in allowed)
+        found = next((c for c in explaining if _side(c["size"], kernels, c["pooling"], c["padding"]) == side), None)
         if found is None:
             return None
         return found | {
@@ -142,6 +142,17 @@ _PLACES = {"each": "each convolution", "last": "the last convolution"}
 
 def _names(convolutions: int, hidden: int) -> tuple[str, ...]:
     return (*(f"conv{i + 1}" for i in range(convolutions)), *(f"fc{i + 1}" for i in range(hidden + 1)))
+
+
+def _allowed(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the poolings that the numbers of a Sequential leave room for: a ReLU takes one, a pooling another."""
+    parts = [name.rpartition(".") for name in names]
+    if len({stem for stem, _, _ in parts}) > 1 or not all(last.isdigit() for _, _, last in parts):
+        return ("each", "last")
+    gaps = {int(after) - int(before) for (_, _, before), (_, _, after) in itertools.pairwise(parts)}
+    if gaps <= {1}:
+        return ("each", "last")  # ReLU and pooling are functions, or there is one convolution only
+    return ("each",) if min(gaps) > 2 else ("last",) if gaps == {2} else ()
 
 
 def _explanations(sizes: Sequence[int]) -> Iterator[dict[str, Any]]:

@@ -11,9 +11,10 @@ from lmc.architectures.mlp import MLP
 from lmc.architectures.recurrent import LSTM, RNN
 from lmc.architectures.resnet import ResNet
 from lmc.architectures.resnet20 import ResNet20
+from lmc.architectures.vgg import VGG
 from lmc.architectures.vit import ViT
 
 NETWORKS: dict[str, type[AbstractNetwork]] = {
-    network.name: network for network in (MLP, LeNet, CNN, CnnBn, ResNet, ResNet20, RNN, LSTM, ViT, GPT)
+    network.name: network for network in (MLP, LeNet, CNN, CnnBn, ResNet, ResNet20, VGG, RNN, LSTM, ViT, GPT)
 }
 """Name, as ``--model`` takes it, to class."""

@@ -132,7 +132,55 @@ def test_almost_a_resnet_is_not_one(spoil):
         resolve(None, checkpoint(spoil(dict(state))))
 
 
+VGGS = {
+    "vgg11": "vgg11, hidden 4096-4096",
+    "vgg16": "vgg16, hidden 4096-4096",
+    "vgg13_bn": "vgg13, batch norm, hidden 4096-4096",
+    "vgg19_bn": "vgg19, batch norm, hidden 4096-4096",
+}
+
+
+@pytest.mark.parametrize("name", VGGS)
+def test_torchvisions_vggs_are_vggs(name):
+    assert assert_computes_the_same(torchvision_models.build(name), (3, 64, 64)).name == VGGS[name]
+
+
+class KuangliuVGG(nn.Module):
+    """As in kuangliu/pytorch-cifar: average pooling of 1x1, which does nothing, and one linear layer."""
+
+    def __init__(self, plan):
+        super().__init__()
+        layers, inside = [], 3
+        for width in plan:
+            if width == "M":
+                layers += [nn.MaxPool2d(2, 2)]
+            else:
+                layers += [nn.Conv2d(inside, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+                inside = width
+        self.features = nn.Sequential(*layers, nn.AvgPool2d(1, 1))
+        self.classifier = nn.Linear(512, 10)
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+def test_kuangliu_vgg_is_a_vgg():
+    vgg16 = [64, 64, "M", 128, 128, "M", *[256] * 3, "M", *[512] * 3, "M", *[512] * 3, "M"]
+    assert assert_computes_the_same(KuangliuVGG(vgg16), (3, 32, 32)).name == "vgg14, batch norm"
+
+
+@pytest.mark.parametrize("size", [None, 32, 64, 224])
+@pytest.mark.parametrize("name", ["alexnet", "squeezenet1_0", "mobilenet_v2"])
+def test_other_networks_with_features_and_a_classifier_are_not_recognised(name, size):
+    """Strides and kernels leave no trace in a width: a size that explains it proves nothing."""
+    state = torchvision_models.build(name).state_dict()
+    with pytest.raises(ArchitectureError, match="Say which it is"):
+        resolve(None, checkpoint(state), input_shape=size and (3, size, size))
+
+
 FRESH = [
+    "vgg?plan=4,0,6,8,0&norm=none&size=16&in_channels=1&classes=7",
+    "vgg?plan=4,4,0,6,0&hidden=9,5&places=1,4,6&pooled=2&size=8",
     "resnet?blocks=1,2,1&channels=8,16,32&shortcut_kernel=3&stem=conv&bias=true&classes=7",
     "resnet?block=bottleneck&blocks=1,1,2,1&channels=8,16,32,64&inner=4,8,16,32&groups=2&first=6&kernel=7",
     "resnet?blocks=1,1&channels=8,8&first=4&kernel=1&shortcut=shortcut&head=linear&in_channels=1&size=28",
@@ -172,6 +220,9 @@ def test_no_network_is_taken_for_another(name):
         ("resnet?blocks=2,2", "each stage"),
         ("resnet?groups=3", "must divide"),
         ("resnet?kernel=5", "1, 3 or 7"),
+        ("vgg?norm=layer", "batch"),
+        ("vgg?size=8", "outlast 5 poolings"),
+        ("vgg?hidden=9&places=0,1", "room for the ReLUs"),
     ],
 )
 def test_a_wrong_option_says_what_is_wrong(reference, words):
