@@ -17,11 +17,6 @@ _HEADS = (
         "is a git-lfs pointer, not the file it stands for",
         "Run 'git lfs pull' in its repository, or download the file itself.",
     ),
-    (
-        b"\x89HDF\r\n\x1a\n",
-        "is an HDF5 file (Keras writes its weights so), a format that is not read",
-        "Convert it: read the arrays with h5py and save them with safetensors, in torch's layout.",
-    ),
     (b"\x93NUMPY", "is a single NumPy array", f"Save a whole state dict: {_STATE_DICT}"),
     (b"GGUF", "is a GGUF file, a format that is not read", "Use the safetensors or torch file it was made from."),
     (b"\x1f\x8b", "is compressed with gzip", "Unpack it first: gunzip, or tar -xzf."),
@@ -33,11 +28,6 @@ _MEMBERS = (
         "/attributes.pkl",
         "is a TorchScript archive from before torch 1.1, which today's torch cannot open",
         "Open it with torch.jit.load in torch 1.0 and save its state_dict(), or save the model again.",
-    ),
-    (
-        "model.weights.h5",
-        "is a Keras archive, a format that is not read",
-        "Convert it: save the arrays of model.get_weights() with safetensors, in torch's layout.",
     ),
     (
         "archive_format",

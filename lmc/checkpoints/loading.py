@@ -9,8 +9,11 @@ from pathlib import Path
 
 from lmc.checkpoints import (
     distributed,
+    flax_files,
+    keras_files,
     npz_files,
     onnx_files,
+    orbax_folders,
     safetensors_files,
     sharded,
     stable_baselines,
@@ -33,6 +36,10 @@ FORMATS: tuple[Format, ...] = (
     sharded.FOLDER,
     distributed.DISTRIBUTED,
     stable_baselines.STABLE_BASELINES,
+    keras_files.KERAS_H5,
+    keras_files.KERAS_ARCHIVE,
+    flax_files.FLAX,
+    orbax_folders.ORBAX,
     onnx_files.ONNX,
     npz_files.NPZ,
 )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lmc._errors import CheckpointError
+from lmc.checkpoints.flax_files import from_jax
 from lmc.checkpoints.format import Contents, Format, Sample, check_size, printable, refuse
 
 
@@ -22,6 +23,8 @@ def _read(sample: Sample) -> Contents:
     state = {info.filename.removesuffix(".npy").replace("/", "."): _array(sample, info) for info in sample.members}
     if len(state) < len(sample.members):
         raise refuse(sample.path, "is a NumPy archive with a name that stands twice", "Save it again, each name once.")
+    if any(name.rpartition(".")[2] == "kernel" for name in state):
+        return from_jax({name.removeprefix("params.").removeprefix("batch_stats."): t for name, t in state.items()})
     return Contents(state)
 
 

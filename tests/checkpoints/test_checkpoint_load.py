@@ -219,8 +219,6 @@ def test_every_checkpoint_of_other_people_loads(shared_data):
     files = [path for path in (shared_data / "checkpoints").glob("*/*") if path.parent.name != "bad"]
     assert len(files) > 40
     for path in files:
-        if path.parent.name == "keras-cnn":
-            continue
         assert load(path).parameters > 5_000, path
 
 
