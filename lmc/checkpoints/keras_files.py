@@ -80,7 +80,7 @@ def _guarded(sample: Sample, read: Any) -> Contents:
     except CheckpointError:
         raise
     except Exception as error:  # h5py raises whatever HDF5 and damaged bytes make of it
-        what = f"is a damaged or unusual Keras file ({type(error).__name__}: {printable(error, 160)})"
+        what = f"is a damaged or unusual HDF5 file of Keras ({type(error).__name__}: {printable(error, 160)})"
         raise refuse(sample.path, what, "Save it again with model.save('model.keras').") from error
 
 
