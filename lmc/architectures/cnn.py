@@ -25,6 +25,8 @@ from lmc.architectures.lenet import LeNet
 from lmc.architectures.naming import natural
 
 _SIZES = (28, 32, 64, 8, 96, 224)
+_LENET_TENSORS = 8
+"""Four layers with biases: with an fc3 the same names belong to another network."""
 
 
 class CNN(AbstractNetwork):
@@ -99,7 +101,7 @@ class CNN(AbstractNetwork):
     def from_state(cls, state: StateDict, input_shape: Shape | None) -> dict[str, Any] | None:
         """Read the sizes; pooling, padding and image size are the first that explain the first linear layer."""
         shapes = shapes_of(state)
-        if LeNet.from_state(state, input_shape) is not None:
+        if len(shapes) == _LENET_TENSORS and LeNet.from_state(state, input_shape) is not None:
             return None
         layers = sorted((key.removesuffix(".weight") for key in shapes if key.endswith(".weight")), key=natural)
         convolutions = [name for name in layers if len(shapes[f"{name}.weight"]) == 4]

@@ -12,6 +12,8 @@ from torch import nn
 
 from lmc._errors import ArchitectureError, UsageError
 from lmc.architectures import NETWORKS, fit_state, resolve
+from lmc.architectures.llama import Llama
+from lmc.checkpoints import load
 
 
 def checkpoint(state):
@@ -176,6 +178,86 @@ def test_other_networks_with_features_and_a_classifier_are_not_recognised(name, 
     state = torchvision_models.build(name).state_dict()
     with pytest.raises(ArchitectureError, match="Say which it is"):
         resolve(None, checkpoint(state), input_shape=size and (3, size, size))
+
+
+@pytest.mark.parametrize(
+    ("names", "sizes", "shape"),
+    [
+        (
+            ("conv1", "conv2", "fc1", "fc2", "fc3"),
+            ((3, 6, 5), (6, 16, 5), (400, 120), (120, 84), (84, 10)),
+            (3, 32, 32),
+        ),
+        (("conv2d", "conv2d_1", "dense"), ((1, 32, 3), (32, 64, 3), (1600, 10)), (1, 28, 28)),
+    ],
+    ids=["CIFAR tutorial", "Keras"],
+)
+def test_plain_networks_keep_the_names_of_their_authors(names, sizes, shape):
+    layers = [nn.Conv2d(*size) if len(size) == 3 else nn.Linear(*size) for size in sizes]
+
+    class Stranger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name, layer in zip(names, layers, strict=True):
+                self.add_module(name, layer)
+
+        def forward(self, x):
+            x = F.max_pool2d(F.relu(layers[1](F.max_pool2d(F.relu(layers[0](x)), 2))), 2).flatten(1)
+            for layer in layers[2:-1]:
+                x = F.relu(layer(x))
+            return layers[-1](x)
+
+    assert "names=" + ",".join(names) in assert_computes_the_same(Stranger(), shape).reference
+
+
+HF_NAMES = {
+    "self_attn.q_proj": "attention.wq", "self_attn.k_proj": "attention.wk", "self_attn.v_proj": "attention.wv",
+    "self_attn.o_proj": "attention.wo", "mlp.gate_proj": "feed_forward.w1", "mlp.down_proj": "feed_forward.w2",
+    "mlp.up_proj": "feed_forward.w3", "input_layernorm": "attention_norm", "post_attention_layernorm": "ffn_norm",
+}  # fmt: skip
+
+
+@pytest.mark.shared
+def test_llama_computes_what_transformers_does(shared_data):
+    """Theirs turns the two halves of a head where Meta's turns neighbours: rows of wq and wk are put in that order."""
+    torchvision_models.import_models()  # transformers imports it too, and fails where that does
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    state = load(shared_data / "checkpoints" / "llama-gqa" / "ckpt.pt").state
+    options = Llama.from_state(state, None)
+    assert options is not None and (options["depth"], options["sharing"], options["tied"]) == (5, 2, True)
+    ours = Llama(**options, heads=8).eval()
+    ours.load_state_dict(state)
+    config = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 5}
+    config |= {"num_attention_heads": 8, "num_key_value_heads": 4, "rms_norm_eps": 1e-5, "tie_word_embeddings": False}
+    theirs = LlamaForCausalLM(LlamaConfig(**config)).eval()
+    wanted = {"model.embed_tokens": "tok_embeddings", "model.norm": "norm", "lm_head": "output"}
+    wanted |= {f"model.layers.{i}.{a}": f"layers.{i}.{b}" for i in range(5) for a, b in HF_NAMES.items()}
+    renamed = {f"{a}.weight": state[f"{b}.weight"].float() for a, b in wanted.items()}
+    for key, value in renamed.items():
+        if "q_proj" in key or "k_proj" in key:
+            renamed[key] = value.view(-1, 4, 2, 64).transpose(1, 2).reshape(-1, 64)
+    theirs.load_state_dict(renamed)
+    tokens = torch.randint(512, (2, 40), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = theirs(tokens).logits
+        torch.testing.assert_close(ours(tokens), expected, rtol=1e-4, atol=1e-3)
+        four = Llama(**options, heads=4).eval()
+        four.load_state_dict(state)
+        assert not torch.allclose(four(tokens), expected, atol=1), "heads change what is computed"
+
+
+def test_llama_cannot_look_ahead_and_reads_its_sizes():
+    net = Llama(vocab=11, dim=16, heads=4, sharing=2, hidden=24, depth=3, tied=False).eval()
+    options = Llama.from_state(net.state_dict(), (64,))
+    assert options is not None and {**net.options, **options} == net.options and "heads" not in options
+    tokens = torch.randint(11, (2, 12), generator=torch.Generator().manual_seed(0))
+    changed = tokens.clone()
+    changed[:, 8] = (changed[:, 8] + 1) % 11
+    before, after = net(tokens), net(changed)
+    torch.testing.assert_close(before[:, :8], after[:, :8])
+    assert not torch.allclose(before[:, 8:], after[:, 8:])
+    assert all(network.from_state(net.state_dict(), None) is None for network in NETWORKS.values() if network != Llama)
 
 
 FRESH = [
