@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from lmc.checkpoints import (
     torch_files,
     torchscript,
 )
+from lmc.checkpoints.addresses import locate
 from lmc.checkpoints.checkpoint import Checkpoint, find_ties
 from lmc.checkpoints.foreign import name_foreign
 from lmc.checkpoints.format import Format, Sample, refuse, take_sample
@@ -45,6 +47,9 @@ FORMATS: tuple[Format, ...] = (
 )
 """Every format that is read, in the order in which they are asked."""
 
+GROUP = "lmc.formats"
+"""Entry point group of further formats."""
+
 
 def load(path: str | os.PathLike[str], *, entry: str | None = None) -> Checkpoint:
     """Load the weights of a file, whatever wrote it. No code of the file is run.
@@ -52,7 +57,7 @@ def load(path: str | os.PathLike[str], *, entry: str | None = None) -> Checkpoin
     Parameters
     ----------
     path : path-like
-        A safetensors file, or one that ``torch.save`` wrote (zip or legacy), under any name.
+        A file or folder of any format that is read, under any name, or an address (``hf://org/repo``): see `locate`.
     entry : str, optional
         The dotted name of the entry that holds the weights, where a file has several (``"ema"``).
 
@@ -74,7 +79,7 @@ def load(path: str | os.PathLike[str], *, entry: str | None = None) -> Checkpoin
     >>> checkpoint  # doctest: +SKIP
     Checkpoint('last.ckpt': 8 tensors, 21,840 parameters, weights under 'state_dict')
     """
-    sample = take_sample(Path(path))
+    sample = take_sample(locate(path))
     kind = find_format(sample)
     contents = kind.read(sample)
     found = unwrap(contents.tree, sample.path, entry)
@@ -92,18 +97,25 @@ def load(path: str | os.PathLike[str], *, entry: str | None = None) -> Checkpoin
     return Checkpoint(state, os.fspath(path), _digest(contents.files or (sample.path,)), metadata)
 
 
+def formats() -> tuple[Format, ...]:
+    """Return every format: our own, then those of installed packages (entry points of the group ``lmc.formats``)."""
+    entries = importlib.metadata.entry_points(group=GROUP)
+    return (*FORMATS, *(entry.load() for entry in entries))
+
+
 def find_format(sample: Sample) -> Format:
     """Return the format that knows the content; where nothing is known to look so, the extension's."""
-    for kind in FORMATS:
+    known = formats()
+    for kind in known:
         if kind.recognises(sample):
             return kind
     foreign = name_foreign(sample)
     if foreign is not None:
         raise foreign
-    for kind in FORMATS:
+    for kind in known:
         if sample.path.suffix.lower() in kind.extensions:
             return kind
-    names = ", ".join(kind.name for kind in FORMATS)
+    names = ", ".join(kind.name for kind in known)
     advice = f"These formats are read: {names}. Save the weights: torch.save(model.state_dict(), 'weights.pt')"
     raise refuse(sample.path, "is of no known format", advice)
 
