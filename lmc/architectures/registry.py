@@ -7,6 +7,7 @@ from lmc.architectures.cnn import CNN
 from lmc.architectures.cnn_bn import CnnBn
 from lmc.architectures.gpt import GPT
 from lmc.architectures.lenet import LeNet
+from lmc.architectures.llama import Llama
 from lmc.architectures.mlp import MLP
 from lmc.architectures.recurrent import LSTM, RNN
 from lmc.architectures.resnet import ResNet
@@ -15,6 +16,6 @@ from lmc.architectures.vgg import VGG
 from lmc.architectures.vit import ViT
 
 NETWORKS: dict[str, type[AbstractNetwork]] = {
-    network.name: network for network in (MLP, LeNet, CNN, CnnBn, ResNet, ResNet20, VGG, RNN, LSTM, ViT, GPT)
+    network.name: network for network in (MLP, LeNet, CNN, CnnBn, ResNet, ResNet20, VGG, RNN, LSTM, ViT, GPT, Llama)
 }
 """Name, as ``--model`` takes it, to class."""

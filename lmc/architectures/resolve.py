@@ -29,7 +29,7 @@ from lmc.architectures.registry import NETWORKS
 if TYPE_CHECKING:
     from lmc.checkpoints import Checkpoint
 
-_HEADS_UNKNOWN = ("vit", "gpt")
+_HEADS_UNKNOWN = ("vit", "gpt", "llama")
 _EXAMPLES = "--model lenet, --model 'mlp?activation=tanh', --model nets.py:MyNet or --model package.module:factory"
 
 
