@@ -9,6 +9,6 @@ from lmc.architectures.architecture import AbstractNetwork, Architecture, try_fo
 from lmc.architectures.fit import fit_state
 from lmc.architectures.naming import match_names
 from lmc.architectures.registry import NETWORKS
-from lmc.architectures.resolve import resolve
+from lmc.architectures.resolve import identify, resolve
 
-__all__ = ["NETWORKS", "AbstractNetwork", "Architecture", "fit_state", "match_names", "resolve", "try_forward"]
+__all__ = ["NETWORKS", "AbstractNetwork", "Architecture", "fit_state", "identify", "match_names", "resolve", "try_forward"]

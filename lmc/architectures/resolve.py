@@ -79,19 +79,56 @@ def resolve(
         raise UsageError(f"A model is needed. Examples: {_EXAMPLES}.")
     elif "model" in checkpoint.metadata.get("lmc", {}):
         parsed = _from_metadata(checkpoint)
-        assumptions = (f"model {parsed.name} from the checkpoint's own metadata",)
+        assumptions = _from_its_word(parsed)
         input_shape = input_shape or _recorded_shape(checkpoint)
     else:
         found = _recognise(checkpoint, input_shape)
         network = _build(lambda: NETWORKS[found.name](**found.options), str(found), seed)
-        assumptions = (f"recognised as {network.describe()}", *network.assumed)
-        return _finish(network, assumptions, input_shape, num_classes)
+        return _finish(network, _assumed(network), input_shape, num_classes)
     if ":" in parsed.name:
         return _from_code(parsed, input_shape, num_classes, seed)
     network = _named(parsed, checkpoint, input_shape, num_classes, seed)
     if checkpoint is not None and "heads" in network.options and "heads" not in parsed.options:
         assumptions += network.assumed
     return _finish(network, assumptions, input_shape, num_classes)
+
+
+def identify(checkpoint: Checkpoint) -> Architecture:
+    """Say which registered network a checkpoint holds, without making weights for it.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Its ``state``, ``source`` and ``metadata`` are read; no tensor's values are.
+
+    Returns
+    -------
+    Architecture
+        As `resolve` finds it, with its module on the device ``meta``.
+
+    Raises
+    ------
+    ArchitectureError
+        If no network or several fit.
+    """
+    recorded = "model" in checkpoint.metadata.get("lmc", {})
+    found = _from_metadata(checkpoint) if recorded else _recognise(checkpoint, None)
+    with torch.device("meta"):
+        if recorded:
+            network = _named(found, checkpoint, None, None, 0)
+        else:
+            network = _build(lambda: NETWORKS[found.name](**found.options), str(found), 0)
+    assumptions = _from_its_word(found) if recorded else _assumed(network)
+    reference = str(Reference(network.name, network.options))
+    return Architecture(network.describe(), reference, network.eval(), assumptions, tuple(network.input_shape))
+
+
+def _assumed(network: AbstractNetwork) -> tuple[str, ...]:
+    return (f"recognised as {network.describe()}", *network.assumed)
+
+
+def _from_its_word(reference: Reference) -> tuple[str, ...]:
+    return (f"model {reference.name} from the checkpoint's own metadata",)
 
 
 def _named(

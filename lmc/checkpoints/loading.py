@@ -22,11 +22,13 @@ from lmc.checkpoints import (
     torch_files,
     torchscript,
 )
+from lmc.checkpoints.adapters import describe_adapter
 from lmc.checkpoints.addresses import locate
 from lmc.checkpoints.checkpoint import Checkpoint, find_ties
 from lmc.checkpoints.foreign import name_foreign
 from lmc.checkpoints.format import Format, Sample, refuse, take_sample
-from lmc.checkpoints.unwrap import strip_prefixes, unwrap
+from lmc.checkpoints.trusted import PICKLE, is_pickle, read_trusted
+from lmc.checkpoints.unwrap import drop_metrics, strip_prefixes, unwrap
 
 FORMATS: tuple[Format, ...] = (
     safetensors_files.SAFETENSORS,
@@ -51,8 +53,10 @@ GROUP = "lmc.formats"
 """Entry point group of further formats."""
 
 
-def load(path: str | os.PathLike[str], *, entry: str | None = None) -> Checkpoint:
-    """Load the weights of a file, whatever wrote it. No code of the file is run.
+def load(
+    path: str | os.PathLike[str], *, entry: str | None = None, trust_pickle: bool = False, dequantize: bool = False
+) -> Checkpoint:
+    """Load the weights of a file, whatever wrote it. No code of the file is run, unless it is trusted.
 
     Parameters
     ----------
@@ -60,6 +64,11 @@ def load(path: str | os.PathLike[str], *, entry: str | None = None) -> Checkpoin
         A file or folder of any format that is read, under any name, or an address (``hf://org/repo``): see `locate`.
     entry : str, optional
         The dotted name of the entry that holds the weights, where a file has several (``"ema"``).
+    trust_pickle : bool
+        Unpickle the file, if it is a pickle, whatever is in it: **this runs any code it holds**. A whole pickled module
+        then stands for its state dict.
+    dequantize : bool
+        Turn quantised tensors into float32, rather than refuse them.
 
     Returns
     -------
@@ -80,10 +89,14 @@ def load(path: str | os.PathLike[str], *, entry: str | None = None) -> Checkpoin
     Checkpoint('last.ckpt': 8 tensors, 21,840 parameters, weights under 'state_dict')
     """
     sample = take_sample(locate(path))
-    kind = find_format(sample)
-    contents = kind.read(sample)
-    found = unwrap(contents.tree, sample.path, entry)
+    if trust_pickle and is_pickle(sample):
+        kind, contents = PICKLE, read_trusted(sample)
+    else:
+        kind = find_format(sample)
+        contents = kind.read(sample)
+    found = unwrap(contents.tree, sample.path, entry, dequantize)
     state, stripped = strip_prefixes(found.state)
+    state, left_out = drop_metrics(state) if "lightning" in contents.versions else (state, [])
     metadata = {
         "framework": kind.framework,
         "format": kind.name,
@@ -92,8 +105,11 @@ def load(path: str | os.PathLike[str], *, entry: str | None = None) -> Checkpoin
         "stripped": stripped,
         "recorded": found.recorded,
         "ties": find_ties(state),
+        **({"left out": left_out} if left_out else {}),
         **contents.metadata,
     }
+    adapter = describe_adapter(state, contents.metadata.get("config", {}))
+    metadata |= {"adapter": adapter} if adapter else {}
     return Checkpoint(state, os.fspath(path), _digest(contents.files or (sample.path,)), metadata)
 
 

@@ -27,6 +27,12 @@ _MOMENTS = frozenset(
 )
 """Names that torch's optimizers give to what they keep for one parameter."""
 
+_METRICS = frozenset(
+    {"tp", "fp", "tn", "fn", "correct", "total", "confmat", "sum_value", "mean_value", "min_value", "max_value"}
+    | {"measures", "sum_squared_error", "sum_abs_error", "n_obs", "num_obs"}
+)
+"""Names that torchmetrics gives to what it counts."""
+
 _MOST_RECORDED = 256
 _NOT_PLAIN = object()
 
@@ -40,8 +46,8 @@ class Unwrapped:
     recorded: dict[str, Any]
 
 
-def unwrap(tree: Any, path: Path, entry: str | None = None) -> Unwrapped:
-    """Find the one entry that looks like a state dict, or the one that is named."""
+def unwrap(tree: Any, path: Path, entry: str | None = None, dequantize: bool = False) -> Unwrapped:
+    """Find the one entry that looks like a state dict, or the one that is named; quantised tensors on demand."""
     candidates = dict(_candidates(tree, set()))
     if not candidates:
         raise _nothing(tree, path)
@@ -54,6 +60,8 @@ def unwrap(tree: Any, path: Path, entry: str | None = None) -> Unwrapped:
         raise refuse(path, f"holds {len(candidates)} state dicts: {names}", advice)
     name = next(iter(candidates)) if entry is None else entry
     state = {key: value.detach() for key, value in candidates[name].items() if isinstance(value, Tensor)}
+    if dequantize:
+        state = {key: tensor.dequantize() if tensor.is_quantized else tensor for key, tensor in state.items()}
     for key, tensor in state.items():
         _check_dense(key, tensor, path)
     return Unwrapped(state, name or None, _record(tree))
@@ -66,6 +74,19 @@ def strip_prefixes(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], str | N
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
         stripped += prefix
     return state, stripped or None
+
+
+def drop_metrics(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Leave out the counts that metrics keep in a Lightning module (``train_acc.tp``); also return their names.
+
+    A layer's own tensors never stand under these names, and never without a weight beside them.
+    """
+    layers: dict[str, set[str]] = {}
+    for name in state:
+        layer, _, leaf = name.rpartition(".")
+        layers.setdefault(layer, set()).add(leaf)
+    counts = [name for name in state if layers[name.rpartition(".")[0]] <= _METRICS]
+    return {name: tensor for name, tensor in state.items() if name not in counts}, counts
 
 
 def _candidates(tree: Any, seen: set[int], parents: tuple[str, ...] = ()) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -99,7 +120,7 @@ def _is_weight(tensor: Tensor) -> bool:
 def _check_dense(name: str, tensor: Tensor, path: Path) -> None:
     if tensor.is_quantized:
         what = f"holds quantised weights ({printable(name)}: {tensor.dtype})"
-        raise refuse(path, what, "Save them as floating-point numbers first: tensor.dequantize().")
+        raise refuse(path, what, "Pass --dequantize (in Python dequantize=True): tensor.dequantize().")
     if tensor.is_meta:
         what = f"holds shapes without values ({printable(name)} is on device 'meta')"
         raise refuse(path, what, "Save the model after its weights are loaded.")

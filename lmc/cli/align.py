@@ -66,7 +66,7 @@ def align(
     shape = common.shape
     if shape is None and data is not None:
         shape = open_data(data, common.split, common.data_dir).input_shape
-    pair = pipeline.load_pair(a, b, model=model, entry=common.entry, mapping=common.map, input_shape=shape)
+    pair = pipeline.load_pair(common.open(a), common.open(b), model=model, mapping=common.map, input_shape=shape)
     common.note("A", describe_model(pair.a))
     if pair.b.renamed:
         common.note("B", "\n".join([b.name, *renaming(pair.b)]))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lmc.cli.common import Printing, check_writable
+from lmc.cli.common import Opening, Printing, check_writable
 
 
 def apply(
@@ -17,7 +17,7 @@ def apply(
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
-    entry: str | None = None,
+    opening: Opening = Opening(),  # noqa: B008
     printing: Printing = Printing(),  # noqa: B008
 ) -> None:
     """Permute a checkpoint as `lmc align --save-permutation` recorded it.
@@ -36,14 +36,12 @@ def apply(
         File written by lmc align --save-permutation.
     output
         Safetensors file to write.
-    entry
-        Which state dict, of a checkpoint that holds several (ema).
     """
-    from lmc.checkpoints import load, save
+    from lmc.checkpoints import save
     from lmc.symmetry import load_permutation
 
     check_writable(output, ".safetensors", (checkpoint,))
-    loaded = load(checkpoint, entry=entry)
+    loaded = opening.open(checkpoint)
     spec, vectors, about = load_permutation(permutation)
     state = spec.apply(loaded.state, vectors)
     record = {**loaded.metadata.get("lmc", {}), "permuted": {**about, "of": loaded.digest}}

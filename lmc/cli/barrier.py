@@ -120,14 +120,13 @@ def barrier(
 
 
 def _load(a: Path, b: Path, model: str | None, data: str | None, common: Common) -> tuple[Pair, AbstractData]:
-    from lmc import checkpoints, pipeline
+    from lmc import pipeline
 
-    measured = pipeline.data_for(
-        checkpoints.load(a, entry=common.entry), data, split=common.split, data_dir=common.data_dir
-    )
+    first, second = common.open(a), common.open(b)
+    measured = pipeline.data_for(first, data, split=common.split, data_dir=common.data_dir)
     shape = common.shape or measured.input_shape
-    options = {"entry": common.entry, "mapping": common.map, "input_shape": shape, "num_classes": measured.num_classes}
-    return pipeline.load_pair(a, b, model=model, **options), measured
+    options = {"mapping": common.map, "input_shape": shape, "num_classes": measured.num_classes}
+    return pipeline.load_pair(first, second, model=model, **options), measured
 
 
 def _normalizations(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from lmc._errors import UsageError, unknown
 if TYPE_CHECKING:
     import torch
 
+    from lmc.checkpoints import Checkpoint
     from lmc.pipeline import Model, Proof
 
 
@@ -50,7 +52,34 @@ class Printing:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Common(Printing):
+class Opening:
+    """How checkpoints are opened.
+
+    Parameters
+    ----------
+    entry
+        Which state dict, of a checkpoint that holds several (ema).
+    trust_pickle
+        A checkpoint to unpickle whatever it holds: this runs any code in it. Once for each file.
+    dequantize
+        Turn quantised weights into float32 rather than refuse them.
+    """
+
+    entry: str | None = None
+    trust_pickle: Annotated[list[Path] | None, Parameter(negative="")] = None
+    dequantize: Annotated[bool, Parameter(negative="")] = False
+
+    def open(self, path: str | Path) -> Checkpoint:
+        """Load a checkpoint."""
+        from lmc.checkpoints import load
+
+        trusted = os.path.abspath(path) in map(os.path.abspath, self.trust_pickle or ())
+        return load(path, entry=self.entry, trust_pickle=trusted, dequantize=self.dequantize)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common(Opening, Printing):
     """Options of every command that computes.
 
     Parameters
@@ -61,6 +90,10 @@ class Common(Printing):
         Folder of datasets; else LMC_DATA_DIR, then the cache, then a download.
     entry
         Which state dict, of a checkpoint that holds several (ema).
+    trust_pickle
+        A checkpoint to unpickle whatever it holds: this runs any code in it. Once for each file.
+    dequantize
+        Turn quantised weights into float32 rather than refuse them.
     map
         TOML file of lines "name in a checkpoint" = "name in the network", where names differ.
     device
@@ -79,7 +112,6 @@ class Common(Printing):
 
     split: Literal["train", "test"] = "test"
     data_dir: Path | None = None
-    entry: str | None = None
     map: Path | None = None
     device: str = "cpu"
     seed: int = 0

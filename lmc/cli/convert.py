@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from lmc.cli.common import Printing, check_writable, unwrapping
+from lmc.cli.common import Opening, Printing, check_writable, unwrapping
 
 
 def convert(
@@ -16,8 +17,10 @@ def convert(
     /,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
-    entry: str | None = None,
     map: Path | None = None,
+    base: Path | None = None,
+    alpha: float | None = None,
+    opening: Opening = Opening(),  # noqa: B008
     printing: Printing = Printing(),  # noqa: B008
 ) -> None:
     """Write a checkpoint of any readable format as safetensors, in torch's layout, with where it came from.
@@ -29,6 +32,7 @@ def convert(
 
         lmc convert model.keras -o model.safetensors
         lmc convert last.ckpt --entry ema -o ema.safetensors
+        lmc convert adapter/ --base llama/ -o merged.safetensors
 
     Parameters
     ----------
@@ -36,25 +40,30 @@ def convert(
         File or folder.
     output
         Safetensors file to write.
-    entry
-        Which state dict, of a checkpoint that holds several (ema).
     map
         TOML file of lines "name in the checkpoint" = "name to write".
+    base
+        The network that a LoRA adapter changes: the sum is written.
+    alpha
+        The adapter's lora_alpha, where its folder does not record it.
     """
-    from lmc.checkpoints import load, save
+    from lmc.checkpoints import merge, save
     from lmc.pipeline import read_names, rename
 
     check_writable(output, ".safetensors", (checkpoint,))
-    loaded = load(checkpoint, entry=entry)
+    loaded = opening.open(checkpoint)
     named = loaded if map is None else rename(loaded, read_names(map, loaded))
+    state = named.state if base is None else merge(opening.open(base), named, alpha)
     notes = {key: loaded.metadata.get(key) for key in _KEPT if loaded.metadata.get(key)}
+    notes |= {} if base is None else {"base": base.name}
     origin = {"source": Path(checkpoint).name, "sha256": loaded.digest, **notes}
-    written = save(named.state, output, {"lmc": {**loaded.metadata.get("lmc", {}), "converted": origin}})
+    written = save(state, output, {"lmc": {**loaded.metadata.get("lmc", {}), "converted": origin}})
+    count = replace(named, state=state).parameters
     if printing.json:
-        print(json.dumps({"tensors": len(named.state), "parameters": loaded.parameters, "written": [str(written)]}))
+        print(json.dumps({"tensors": len(state), "parameters": count, "written": [str(written)]}))
     else:
         printing.note("format", "   ".join([loaded.metadata["format"], *unwrapping(loaded.metadata)]))
-        print(f"wrote {written}: {len(named.state)} tensors, {loaded.parameters:,} parameters")
+        print(f"wrote {written}: {len(state)} tensors, {count:,} parameters")
 
 
 _KEPT = ("framework", "format", "versions", "unwrapped", "stripped", "transposed", "reordered", "left out")

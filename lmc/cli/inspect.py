@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmc._errors import ArchitectureError, CheckpointError, UsageError
-from lmc.cli.common import Printing, unwrapping
+from lmc.cli.common import Opening, Printing, unwrapping
 
 if TYPE_CHECKING:
     from lmc.checkpoints import Checkpoint, Relation
 
 
-def inspect(*files: Path, entry: str | None = None, printing: Printing = Printing()) -> None:  # noqa: B008
+def inspect(*files: Path, opening: Opening = Opening(), printing: Printing = Printing()) -> None:  # noqa: B008
     """Say what checkpoints are: source, tensors, the network they are recognised as, digest.
+
+    One that no network can be run with (NaN, parts of a sharded run, adapters) is shown, named and ends with exit
+    code 3, as one that cannot be read does.
 
     Of several, a table: which have the same layout, which are copies, and the cosine of their weights to the first of
     the same layout (near 1: the same run; near 0: an independent one).
@@ -28,17 +31,15 @@ def inspect(*files: Path, entry: str | None = None, printing: Printing = Printin
     ----------
     files
         Checkpoints; one that cannot be read is named, and the others are still shown.
-    entry
-        Which state dict, of a checkpoint that holds several (ema).
     """
-    from lmc.checkpoints import describe, load, relate
+    from lmc.checkpoints import check_usable, describe, relate
 
     if not files:
         raise UsageError("Which checkpoint? Usage: lmc inspect FILE...")
     loaded, refused = [], []
     for file in files:
         try:
-            loaded.append(load(file, entry=entry))
+            loaded.append(opening.open(file))
         except CheckpointError as error:
             refused.append(str(error))
     found: list[dict[str, Any]] = [{**describe(one), "recognised": _recognise(one)} for one in loaded]
@@ -52,6 +53,11 @@ def inspect(*files: Path, entry: str | None = None, printing: Printing = Printin
         print(_table(found))
     elif found:
         print("\n".join(_lines(loaded[0], found[0])))
+    for one in loaded:
+        try:
+            check_usable(one)
+        except CheckpointError as error:
+            refused.append(str(error))
     if refused:
         raise CheckpointError("\n".join(refused))
 
@@ -87,10 +93,10 @@ def _table(found: list[dict[str, Any]]) -> str:
 
 
 def _recognise(checkpoint: Checkpoint) -> dict[str, Any]:
-    from lmc.architectures import resolve
+    from lmc.architectures import identify
 
     try:
-        architecture = resolve(None, checkpoint)
+        architecture = identify(checkpoint)
     except ArchitectureError as error:
         return {"name": None, "reason": str(error)}
     return {

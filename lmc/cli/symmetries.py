@@ -85,10 +85,9 @@ def symmetries(
 
 def _architecture(network: str, model: str | None, common: Common) -> Architecture:
     from lmc.architectures import resolve
-    from lmc.checkpoints import load
 
     if Path(network).exists():
-        return resolve(model, load(network, entry=common.entry), input_shape=common.shape)
+        return resolve(model, common.open(network), input_shape=common.shape)
     return resolve(network, input_shape=common.shape, seed=common.seed)
 
 

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from lmc._errors import ArchitectureError, CheckpointError, MismatchError, UsageError, did_you_mean
+from lmc._errors import ArchitectureError, MismatchError, UsageError, did_you_mean
 from lmc._reference import Reference
 from lmc._types import StateDict
 from lmc.architectures import Architecture, fit_state, match_names, resolve
-from lmc.checkpoints import Checkpoint, cosine, load
+from lmc.checkpoints import Checkpoint, check_usable, cosine, load
 from lmc.datasets import DATASETS, AbstractData, open_data
 
 
@@ -104,7 +103,7 @@ def load_model(
         If the file, the network or their match is not usable.
     """
     checkpoint = load(path, entry=entry)
-    check_finite(checkpoint)
+    check_usable(checkpoint)
     given = rename(checkpoint, names or {})
     return _fitted(checkpoint, given, resolve(model, given, input_shape=input_shape, num_classes=num_classes))
 
@@ -171,19 +170,9 @@ def read_names(path: str | os.PathLike[str], *checkpoints: Checkpoint) -> dict[s
     return names
 
 
-def check_finite(checkpoint: Checkpoint) -> None:
-    """Raise CheckpointError where a weight is NaN or infinite: such a network is no solution of anything."""
-    broken = [name for name, t in checkpoint.state.items() if t.is_floating_point() and not torch.isfinite(t).all()]
-    if broken:
-        raise CheckpointError(
-            f"{checkpoint.source} has NaN or infinite weights in {', '.join(broken[:4])}: the run diverged. "
-            "Take an earlier checkpoint of it."
-        )
-
-
 def load_pair(
-    a: str | os.PathLike[str],
-    b: str | os.PathLike[str],
+    a: str | os.PathLike[str] | Checkpoint,
+    b: str | os.PathLike[str] | Checkpoint,
     *,
     model: str | None = None,
     entry: str | None = None,
@@ -194,8 +183,8 @@ def load_pair(
 
     Parameters
     ----------
-    a, b : path-like
-        The files.
+    a, b : path-like or Checkpoint
+        The files, or what was loaded of them.
     model, entry : str, optional
         As in :func:`load_model`.
     mapping : path-like, optional
@@ -208,9 +197,9 @@ def load_pair(
     MismatchError
         If B is not of A's network: every name or shape that differs is listed.
     """
-    files = [load(path, entry=entry) for path in (a, b)]
+    files = [one if isinstance(one, Checkpoint) else load(one, entry=entry) for one in (a, b)]
     for one in files:
-        check_finite(one)
+        check_usable(one)
     names = {} if mapping is None else read_names(mapping, *files)
     given = [rename(one, names) for one in files]
     _check_same_shapes(*given)
