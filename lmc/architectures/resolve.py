@@ -6,12 +6,13 @@ import contextlib
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from lmc._errors import ArchitectureError, UsageError, unknown
+from lmc._errors import ArchitectureError, LmcError, UsageError, unknown
 from lmc._imports import blame, import_object, which_name
 from lmc._reference import Reference
 from lmc._types import StateDict
@@ -24,6 +25,7 @@ from lmc.architectures.architecture import (
     shapes_of,
     try_forward,
 )
+from lmc.architectures.libraries import LIBRARIES, build_transformer, is_transformer
 from lmc.architectures.registry import NETWORKS
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def resolve(
     Parameters
     ----------
     reference : str, optional
-        ``package.module:factory``, ``file.py:Class`` or a registered name, with ``?option=value&...``.
+        ``package.module:factory``, ``file.py:Class``, ``timm:NAME``, ``torchvision:NAME`` or a registered name, with ``?option=value&...``.
     checkpoint : Checkpoint, optional
         Its ``state``, ``source`` and ``metadata`` are read.
     input_shape : tuple of int, optional
@@ -81,6 +83,9 @@ def resolve(
         parsed = _from_metadata(checkpoint)
         assumptions = _from_its_word(parsed)
         input_shape = input_shape or _recorded_shape(checkpoint)
+    elif is_transformer(checkpoint.metadata):
+        config = checkpoint.metadata["config"]
+        return _checked(_build(lambda: build_transformer(config, input_shape), checkpoint.source, seed), num_classes)
     else:
         found = _recognise(checkpoint, input_shape)
         network = _build(lambda: NETWORKS[found.name](**found.options), str(found), seed)
@@ -112,6 +117,9 @@ def identify(checkpoint: Checkpoint) -> Architecture:
         If no network or several fit.
     """
     recorded = "model" in checkpoint.metadata.get("lmc", {})
+    if not recorded and is_transformer(checkpoint.metadata):
+        with torch.device("meta"):
+            return build_transformer(checkpoint.metadata["config"])
     found = _from_metadata(checkpoint) if recorded else _recognise(checkpoint, None)
     with torch.device("meta"):
         if recorded:
@@ -154,7 +162,7 @@ def _named(
 
 
 def _from_code(reference: Reference, input_shape: Shape | None, num_classes: int | None, seed: int) -> Architecture:
-    factory = import_object(reference.name, ArchitectureError)
+    factory = _factory(reference.name)
     if isinstance(factory, nn.Module) and not reference.options:
         module = copy.deepcopy(factory)
     else:
@@ -174,13 +182,18 @@ def _from_code(reference: Reference, input_shape: Shape | None, num_classes: int
         raise
 
 
+def _factory(name: str) -> Any:
+    library, _, network = name.partition(":")
+    return partial(LIBRARIES[library], network) if library in LIBRARIES else import_object(name, ArchitectureError)
+
+
 def _build(factory: Callable[[], Any], name: str, seed: int) -> Any:
     """Call a factory with seeded initial weights, and without touching the global random state."""
     try:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             return factory()
-    except UsageError:
+    except LmcError:
         raise
     except Exception as error:
         raise ArchitectureError(f"{name}: the network cannot be built. {blame(error)}") from error
@@ -245,7 +258,10 @@ def _recorded_shape(checkpoint: Checkpoint) -> Shape | None:
 
 
 def _recognise(checkpoint: Checkpoint, input_shape: Shape | None) -> Reference:
-    found = _candidates(checkpoint.state, input_shape)
+    state = checkpoint.state
+    found = _candidates(state, input_shape)
+    while not found and (bare := _without_wrapper(state)):
+        state, found = bare, _candidates(bare, input_shape)
     certain = [name for name in found if name not in _HEADS_UNKNOWN]
     if len(certain) == 1:
         return Reference(certain[0], found[certain[0]])
@@ -256,6 +272,13 @@ def _recognise(checkpoint: Checkpoint, input_shape: Shape | None) -> Reference:
         f"{checkpoint.source}: the network {problem}, going by its names and shapes ({shown}, ...). "
         f"Say which it is: {hint}{_EXAMPLES}."
     )
+
+
+def _without_wrapper(state: StateDict) -> dict[str, Tensor]:
+    """Return the weights of a network that stands alone inside another module (``model.``, ``net.``), else nothing."""
+    outer = {name.partition(".")[0] for name in state}
+    inner = {name.partition(".")[2]: tensor for name, tensor in state.items()}
+    return inner if len(outer) == 1 and "" not in inner else {}
 
 
 def _candidates(state: StateDict, input_shape: Shape | None) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lmc.cli.common import Common, check_writable, describe_model, describe_proof, renaming
+from lmc.cli.common import (
+    Common,
+    check_weights_writable,
+    check_writable,
+    describe_model,
+    describe_proof,
+    renaming,
+    write_weights,
+)
 
 
 def align(
@@ -40,7 +48,7 @@ def align(
     b
         Checkpoint that is permuted.
     output
-        Safetensors file to write.
+        Safetensors file to write; for a Hugging Face folder, a name without an ending writes such a folder.
     align
         Method, with its options: weights?restarts=8, random, none.
     model
@@ -52,14 +60,15 @@ def align(
     save_permutation
         File (.npz) for the permutation, which lmc apply takes.
     """
+    import numpy as np
+
     from lmc import pipeline
     from lmc.alignment import align as run
-    from lmc.checkpoints import save
     from lmc.datasets import open_data
     from lmc.symmetry import save_permutation as write_permutation
 
     common.start()
-    check_writable(output, ".safetensors", (a, b))
+    check_weights_writable(output, b, (a, b))
     if save_permutation is not None:
         check_writable(save_permutation, ".npz", (a, b))
     method = pipeline.resolve_alignments(align, common.seed)[align]
@@ -76,11 +85,11 @@ def align(
     result = run(pair.a.state, pair.b.state, proof.spec, method=method)
     about = {"alignment": result.method, "reference": pair.a.checkpoint.digest, "source": pair.b.checkpoint.digest}
     aligned = pair.b.as_written(result.apply(pair.b.state))
-    save(aligned, output, {"lmc": {**pair.b.checkpoint.metadata.get("lmc", {}), "aligned": about}})
+    write_weights(aligned, output, b, {"lmc": {**pair.b.checkpoint.metadata.get("lmc", {}), "aligned": about}})
     written = [str(output)]
     if save_permutation is not None:
         written.append(str(write_permutation(save_permutation, proof.spec, result.permutation, about)))
-    moved = sum(int((perm != range(len(perm))).sum()) for perm in result.permutation.values())
+    moved = sum(int((perm != np.arange(perm.shape[-1])).sum()) for perm in result.permutation.values())
     if common.json:
         summary = {"method": result.method, "objective": result.objective, "message": result.message}
         print(json.dumps({**summary, "moved": moved, "units": proof.spec.units, "written": written}))

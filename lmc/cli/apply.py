@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from lmc.cli.common import Opening, Printing, check_writable
+from lmc.cli.common import Opening, Printing, check_weights_writable, write_weights
 
 
 def apply(
@@ -35,17 +35,16 @@ def apply(
     permutation
         File written by lmc align --save-permutation.
     output
-        Safetensors file to write.
+        Safetensors file to write; for a Hugging Face folder, a name without an ending writes such a folder.
     """
-    from lmc.checkpoints import save
     from lmc.symmetry import load_permutation
 
-    check_writable(output, ".safetensors", (checkpoint,))
+    check_weights_writable(output, checkpoint, (checkpoint,))
     loaded = opening.open(checkpoint)
     spec, vectors, about = load_permutation(permutation)
     state = spec.apply(loaded.state, vectors)
     record = {**loaded.metadata.get("lmc", {}), "permuted": {**about, "of": loaded.digest}}
-    save(loaded.as_written(state), output, {"lmc": record})
+    write_weights(loaded.as_written(state), output, checkpoint, {"lmc": record})
     if printing.json:
         print(json.dumps({"units": spec.units, "groups": len(spec.groups), "written": [str(output)]}))
     else:

@@ -17,6 +17,7 @@ from lmc._errors import UsageError, unknown
 if TYPE_CHECKING:
     import torch
 
+    from lmc._types import StateDict
     from lmc.checkpoints import Checkpoint
     from lmc.pipeline import Model, Proof
 
@@ -185,6 +186,24 @@ def unwrapping(metadata: dict[str, Any]) -> list[str]:
     if metadata.get("stripped"):
         notes.append(f"prefix {metadata['stripped']!r} stripped")
     return notes
+
+
+def check_weights_writable(path: Path, like: Path, inputs: Sequence[Path]) -> None:
+    """Raise UsageError, before any long work, where weights could not be written as a file, or as a folder like one."""
+    from lmc.checkpoints import check_folder
+
+    if path.suffix == "" and like.is_dir():
+        check_folder(path)
+        check_writable(path / "model.safetensors", inputs=inputs)
+    else:
+        check_writable(path, ".safetensors", inputs)
+
+
+def write_weights(state: StateDict, path: Path, like: Path, about: dict[str, Any]) -> Path:
+    """Write weights as a safetensors file; as a whole folder where a name without an ending is given for a folder."""
+    from lmc.checkpoints import save, save_folder
+
+    return save_folder(state, path, like, about) if path.suffix == "" else save(state, path, about)
 
 
 def free_name(stem: str, suffix: str) -> Path:

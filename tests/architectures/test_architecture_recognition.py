@@ -189,3 +189,12 @@ def test_code_named_inside_a_checkpoint_is_never_run(tmp_path):
     with pytest.raises(ArchitectureError, match="not a torch"):
         resolve(reference)
     assert marker.exists(), "the trap itself works: asked for by the user, it does run"
+
+
+@pytest.mark.parametrize("prefix", ["net.", "model.backbone."])
+def test_a_network_inside_a_wrapper_is_recognised(prefix):
+    plain = resolve("resnet20")
+    state = {prefix + name: tensor for name, tensor in plain.module.state_dict().items()}
+    found = resolve(None, checkpoint(state))
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(loaded(found, state)(x), plain.module(x))
