@@ -15,7 +15,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench zoo mutate clean
+.PHONY: help demo test lint bench fuzz zoo mutate clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -34,6 +34,9 @@ lint: $(STAMPS)/group-lint ## check style and types
 
 bench: $(STAMPS)/group-test $(STAMPS)/group-bench ## time what has to be fast
 	$(BIN)/python -m pytest --override-ini addopts="--strict-markers -s" tests/benchmarks $(ARGS)
+
+fuzz: $(STAMPS)/group-test ## alter good checkpoints at random for five minutes: loaded or refused, nothing else
+	LMC_FUZZ_SECONDS=300 $(BIN)/python -m pytest tests/checkpoints/test_checkpoint_fuzz.py -s $(ARGS)
 
 zoo: $(STAMPS)/group-test ## find and verify the symmetries of every architecture of the zoo, into docs/zoo.md (half an hour)
 	$(BIN)/python tests/zoo/zoo.py

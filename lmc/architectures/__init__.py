@@ -11,4 +11,13 @@ from lmc.architectures.naming import match_names
 from lmc.architectures.registry import NETWORKS
 from lmc.architectures.resolve import identify, resolve
 
-__all__ = ["NETWORKS", "AbstractNetwork", "Architecture", "fit_state", "identify", "match_names", "resolve", "try_forward"]
+__all__ = [
+    "NETWORKS",
+    "AbstractNetwork",
+    "Architecture",
+    "fit_state",
+    "identify",
+    "match_names",
+    "resolve",
+    "try_forward",
+]

@@ -66,8 +66,8 @@ def build_transformer(config: Mapping[str, Any], input_shape: tuple[int, ...] | 
     found = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
     if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
         raise ArchitectureError(
-            f"transformers has no network {str(name)[:80]!r}, as config.json names it. Code beside the weights is never "
-            "run: if you trust it, pass it yourself with --model file.py:Class."
+            f"transformers has no network {str(name)[:80]!r}, as config.json names it. Code beside the weights is "
+            "never run: if you trust it, pass it yourself with --model file.py:Class."
         )
     try:
         settings = transformers.AutoConfig.for_model(**config)

@@ -52,7 +52,8 @@ def resolve(
     Parameters
     ----------
     reference : str, optional
-        ``package.module:factory``, ``file.py:Class``, ``timm:NAME``, ``torchvision:NAME`` or a registered name, with ``?option=value&...``.
+        ``package.module:factory``, ``file.py:Class``, ``timm:NAME``, ``torchvision:NAME`` or a registered name,
+        with ``?option=value&...``.
     checkpoint : Checkpoint, optional
         Its ``state``, ``source`` and ``metadata`` are read.
     input_shape : tuple of int, optional

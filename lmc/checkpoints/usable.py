@@ -35,7 +35,7 @@ def check_usable(checkpoint: Checkpoint) -> None:
     if any(state[name].dim() > 1 or name.endswith("weight") for name in empty):
         raise CheckpointError(
             f"{source} has weights without entries: {_names(empty)}.\n"
-            "  So does one part of a run that was spread over devices (FSDP, DeepSpeed ZeRO-3): save the full state dict."
+            "  So does one part of a run that was spread over devices (FSDP, ZeRO-3): save the full state dict."
         )
     broken = [name for name, tensor in state.items() if tensor.numel() and not _is_finite(tensor)]
     if broken:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -74,7 +73,7 @@ class Opening:
         """Load a checkpoint."""
         from lmc.checkpoints import load
 
-        trusted = os.path.abspath(path) in map(os.path.abspath, self.trust_pickle or ())
+        trusted = Path(path).absolute() in [one.absolute() for one in self.trust_pickle or ()]
         return load(path, entry=self.entry, trust_pickle=trusted, dequantize=self.dequantize)
 
 
