@@ -25,6 +25,7 @@ from lmc.architectures.architecture import (
     shapes_of,
     try_forward,
 )
+from lmc.architectures.graphs import build_graph
 from lmc.architectures.libraries import LIBRARIES, build_transformer, is_transformer
 from lmc.architectures.registry import NETWORKS
 
@@ -87,6 +88,8 @@ def resolve(
     elif is_transformer(checkpoint.metadata):
         config = checkpoint.metadata["config"]
         return _checked(_build(lambda: build_transformer(config, input_shape), checkpoint.source, seed), num_classes)
+    elif checkpoint.metadata.get("trusted graph"):
+        return _checked(build_graph(checkpoint.metadata["trusted graph"], input_shape), num_classes)
     else:
         found = _recognise(checkpoint, input_shape)
         network = _build(lambda: NETWORKS[found.name](**found.options), str(found), seed)
@@ -269,6 +272,8 @@ def _recognise(checkpoint: Checkpoint, input_shape: Shape | None) -> Reference:
     shown = ", ".join(f"{key} {shape}" for key, shape in list(shapes_of(checkpoint.state).items())[:4])
     problem = f"could be {' or '.join(found)}" if found else f"is none of {', '.join(NETWORKS)}"
     hint = "".join(f"--model '{name}?heads=4', with its number of heads, or " for name in found if name not in certain)
+    if checkpoint.metadata.get("graph") == "torch.export":
+        hint += "use the graph in the file, if you trust it (--trust-pickle FILE; it can run code), or pass "
     raise ArchitectureError(
         f"{checkpoint.source}: the network {problem}, going by its names and shapes ({shown}, ...). "
         f"Say which it is: {hint}{_EXAMPLES}."

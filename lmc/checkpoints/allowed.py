@@ -5,6 +5,7 @@ training scripts commonly save beside the weights:
 
 - numpy scalars, dtypes and arrays of numbers, booleans and strings (never of objects);
 - argparse.Namespace and types.SimpleNamespace, which only hold attributes;
+- Lightning's AttributeDict, made as a plain dict;
 - dates and durations;
 - paths, made as pure paths, which cannot touch the file system.
 
@@ -26,6 +27,14 @@ _NUMPY_DTYPES = tuple({type(np.dtype(code)) for code in np.typecodes["AllInteger
 _scalar: Any = np.float64(0).__reduce__()[0]
 _reconstruct: Any = np.zeros(1).__reduce__()[0]
 
+_ATTRIBUTE_DICTS = (
+    "pytorch_lightning.utilities.parsing",
+    "lightning.pytorch.utilities.parsing",
+    "lightning_fabric.utilities.data",
+    "lightning.fabric.utilities.data",
+)
+"""Where Lightning has kept its class of hyperparameters, which is a dict with attributes."""
+
 ALLOWED: list[Any] = [
     # numpy 1 and numpy 2 keep the same two functions under different names.
     (_scalar, "numpy.core.multiarray.scalar"),
@@ -35,6 +44,7 @@ ALLOWED: list[Any] = [
     np.ndarray,
     np.dtype,
     *_NUMPY_DTYPES,
+    *((dict, f"{package}.AttributeDict") for package in _ATTRIBUTE_DICTS),
     argparse.Namespace,
     types.SimpleNamespace,
     datetime.date,

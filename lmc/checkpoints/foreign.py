@@ -11,6 +11,8 @@ from lmc.checkpoints.format import Sample, printable, refuse
 _AGAIN = "Download or copy it again and compare its size with the original's."
 _STATE_DICT = "torch.save(model.state_dict(), 'weights.pt')"
 
+_DEEPSPEED = frozenset({"zero_to_fp32.py", "mp_rank_00_model_states.pt"})
+
 _HEADS = (
     (
         b"version https://git-lfs",
@@ -41,6 +43,9 @@ _MEMBERS = (
 def name_foreign(sample: Sample) -> CheckpointError | None:
     """Return the error for a file of a known kind that is no readable checkpoint, None for an unknown kind."""
     if sample.folder:
+        if _DEEPSPEED.intersection(sample.names) or any(name.startswith("global_step") for name in sample.names):
+            advice = "Join its parts with the script beside them: python zero_to_fp32.py . weights.bin"
+            return refuse(sample.path, "is a DeepSpeed ZeRO folder, whose weights lie in parts", advice)
         held = f" It holds: {printable(', '.join(sample.names), 200)}" if sample.names else " It holds no file."
         return refuse(sample.path, "is a folder without a checkpoint of a known kind", f"Name one file in it.{held}")
     for start, what, advice in _HEADS:

@@ -66,7 +66,7 @@ def load(
         The dotted name of the entry that holds the weights, where a file has several (``"ema"``).
     trust_pickle : bool
         Unpickle the file, if it is a pickle, whatever is in it: **this runs any code it holds**. A whole pickled module
-        then stands for its state dict.
+        then stands for its state dict. The graph of a ``torch.export`` archive is then used as its network.
     dequantize : bool
         Turn quantised tensors into float32, rather than refuse them.
 
@@ -108,6 +108,8 @@ def load(
         **({"left out": left_out} if left_out else {}),
         **contents.metadata,
     }
+    if trust_pickle and contents.metadata.get("graph") == "torch.export":
+        metadata["trusted graph"] = os.fspath(sample.path)
     adapter = describe_adapter(state, contents.metadata.get("config", {}))
     metadata |= {"adapter": adapter} if adapter else {}
     return Checkpoint(state, os.fspath(path), _digest(contents.files or (sample.path,)), metadata)

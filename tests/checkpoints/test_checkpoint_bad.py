@@ -290,6 +290,13 @@ def test_paths_that_lead_to_no_file(tmp_path):
     assert "a device or a pipe" in refusal("/dev/zero")
 
 
+def test_a_deepspeed_folder_is_named_with_its_own_script(tmp_path):
+    (tmp_path / "global_step100").mkdir()
+    (tmp_path / "latest").write_text("global_step100")
+    assert "DeepSpeed ZeRO" in refusal(tmp_path)
+    assert "zero_to_fp32.py" in refusal(tmp_path)
+
+
 def test_a_file_that_may_not_be_read():
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folder is closed to other users
         path = Path(folder) / "w.safetensors"

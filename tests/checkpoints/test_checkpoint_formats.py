@@ -205,3 +205,9 @@ def test_stable_baselines(shared_data, name, version):
     assert checkpoint.metadata["versions"]["stable-baselines3"] == version
     assert checkpoint.state["mlp_extractor.policy_net.0.weight"].shape == (64, 4)
     assert checkpoint.parameters == 9155
+
+
+def test_npz_of_the_other_byte_order(tmp_path, network, inputs):
+    arrays = {name: t.numpy().astype(t.numpy().dtype.newbyteorder(">")) for name, t in network.state_dict().items()}
+    np.savez(tmp_path / "w.npz", **arrays)
+    assert_same_outputs(network, inputs, load(tmp_path / "w.npz"))

@@ -9,6 +9,8 @@ import hashlib
 import io
 import json
 import pathlib
+import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -106,6 +108,19 @@ def test_prefixes_of_wrappers_are_stripped_and_recorded(write, prefix, stripped)
     checkpoint = load(write({"net": weights(prefix=prefix)}))
     assert_same(checkpoint.state, weights())
     assert checkpoint.metadata["stripped"] == stripped
+
+
+def test_hyperparameters_of_lightning_come_as_a_plain_dict(write, monkeypatch):
+    module = types.ModuleType("pytorch_lightning.utilities.parsing")
+    attributes = type("AttributeDict", (dict,), {"__module__": module.__name__})
+    module.AttributeDict = attributes
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities", module.__name__):
+        monkeypatch.setitem(sys.modules, name, module)
+    tree = {"state_dict": {"fc.weight": torch.ones(3, 4)}, "hyper_parameters": attributes(lr=0.1, width=3)}
+    path = write(tree)
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities", module.__name__):
+        monkeypatch.delitem(sys.modules, name)
+    assert load(path).metadata["recorded"]["hyper_parameters"] == {"lr": 0.1, "width": 3}
 
 
 @pytest.mark.parametrize("prefix", ["model.", "net."])

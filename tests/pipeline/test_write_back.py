@@ -100,3 +100,44 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path, capsys, models):
     assert ended.value.code == 2
     assert "is no empty folder" in capsys.readouterr().err
     assert (b / "model.safetensors").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")  # of torch, when such a graph is copied
+def test_an_exported_graph_is_the_network_where_it_is_trusted(tmp_path, capsys):
+    """Two towers added up: no registered network, so that nothing but the graph can tell."""
+
+    class Towers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = (nn.Sequential(nn.Linear(64, 12), nn.GELU(), nn.Linear(12, 10)) for _ in range(2))
+
+        def forward(self, x):
+            return self.a(x.flatten(1)) + self.b(x.flatten(1))
+
+    files = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        batch = {0: torch.export.Dim("batch")}
+        program = torch.export.export(Towers().eval(), (torch.ones(4, 1, 8, 8),), dynamic_shapes=(batch,))
+        files.append(str(tmp_path / f"{seed}.pt2"))
+        torch.export.save(program, files[-1])
+    command = [
+        "barrier",
+        *files,
+        "--data",
+        "digits?limit=50",
+        "--points",
+        "3",
+        "-o",
+        str(tmp_path / "out.nc"),
+        "--json",
+    ]
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 3
+    assert "use the graph in the file, if you trust it (--trust-pickle" in capsys.readouterr().err
+    main([*command, "--trust-pickle", files[0]])
+    told = capsys.readouterr()
+    assert "exported graph (the graph in the file" in told.err
+    assert "2 groups, 24 units, verified" in told.err
+    assert len(json.loads(told.out)["alignments"]) == 2
