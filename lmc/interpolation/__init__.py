@@ -3,5 +3,11 @@
 from lmc.interpolation.batchnorm import RecalibratedPath as RecalibratedPath
 from lmc.interpolation.batchnorm import batchnorm_layers as batchnorm_layers
 from lmc.interpolation.batchnorm import reset_batchnorm as reset_batchnorm
+from lmc.interpolation.curves import CURVES as CURVES
+from lmc.interpolation.curves import AbstractCurve as AbstractCurve
+from lmc.interpolation.curves import BezierPath as BezierPath
+from lmc.interpolation.curves import PolygonalPath as PolygonalPath
+from lmc.interpolation.curves import SphericalPath as SphericalPath
+from lmc.interpolation.curves import move_only as move_only
 from lmc.interpolation.paths import AbstractPath as AbstractPath
 from lmc.interpolation.paths import LinearPath as LinearPath

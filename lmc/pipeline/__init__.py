@@ -2,6 +2,10 @@
 
 from lmc.pipeline.compare import barrier as barrier
 from lmc.pipeline.compare import resolve_alignments as resolve_alignments
+from lmc.pipeline.curves import load_curve as load_curve
+from lmc.pipeline.curves import measure_curve as measure_curve
+from lmc.pipeline.curves import require_ends as require_ends
+from lmc.pipeline.curves import save_curve as save_curve
 from lmc.pipeline.pair import Model as Model
 from lmc.pipeline.pair import Pair as Pair
 from lmc.pipeline.pair import data_for as data_for

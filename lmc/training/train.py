@@ -134,14 +134,14 @@ def train(
     }
     _check(settings)
     device = resolve_device(device, torch.float32)
-    steps = _Steps(_held(data), batch_size, epochs, torch.Generator().manual_seed(seed), device)
+    steps = Steps(held_data(data), batch_size, epochs, torch.Generator().manual_seed(seed), device)
     model = copy.deepcopy(module).to(device).train()
     extra = {"momentum": momentum} if optimizer == "sgd" else {}
     update = OPTIMIZERS[optimizer](model.parameters(), lr=lr, weight_decay=weight_decay, **extra)
     criterion = resolve_loss(loss, data.task)
     history: list[dict[str, float]] = []
     bar_context = progress(total=len(steps), desc="training") if progress else contextlib.nullcontext()
-    with _own_random_state(device, seed), bar_context as bar:
+    with own_random_state(device, seed), bar_context as bar:
         for epoch in range(1, epochs + 1):
             total = 0.0
             for done, inputs, targets in steps.epoch(epoch):
@@ -178,7 +178,7 @@ def _step(
 
 
 @dataclass(frozen=True)
-class _Steps:
+class Steps:
     """The batches of every epoch, in an order of their own generator."""
 
     data: Data
@@ -223,7 +223,8 @@ def _check(settings: Mapping[str, Any]) -> None:
         raise UsageError(f"lr={settings['lr']} must be above 0.")
 
 
-def _held(data: AbstractData) -> Data:
+def held_data(data: AbstractData) -> Data:
+    """Return data that are in memory, or raise DatasetError."""
     if not isinstance(data, Data):
         raise DatasetError(
             f"{data.name}: training shuffles the examples, so they must be in memory. Pass arrays (x, y)."
@@ -232,7 +233,7 @@ def _held(data: AbstractData) -> Data:
 
 
 @contextlib.contextmanager
-def _own_random_state(device: torch.device, seed: int) -> Iterator[None]:
+def own_random_state(device: torch.device, seed: int) -> Iterator[None]:
     """Seed the global generators (dropout draws from them) for the time of the block only."""
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
