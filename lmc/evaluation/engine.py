@@ -14,9 +14,29 @@ from torch import Tensor, nn
 from lmc._errors import MismatchError
 from lmc._types import StateDict
 from lmc.evaluation.losses import outputs_tensor
+from lmc.evaluation.trace import trace
 
 Runner: TypeAlias = Callable[[Sequence[Tensor]], Iterable[Tensor]]
 """Inputs of every point (the same tensor where they are equal) to the outputs of every point, in order."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network ready to run at several parameter points.
+
+    Parameters
+    ----------
+    run : callable
+        From the inputs of every point to the outputs of every point.
+    batch_size : int
+        Examples to give it at a time.
+    how : str
+        What was done to make it fast.
+    """
+
+    run: Runner
+    batch_size: int
+    how: str
 
 
 class AbstractEngine(ABC):
@@ -24,8 +44,13 @@ class AbstractEngine(ABC):
 
     @abstractmethod
     def prepare(
-        self, module: nn.Module, states: Sequence[StateDict], device: torch.device, dtype: torch.dtype
-    ) -> Runner:
+        self,
+        module: nn.Module,
+        states: Sequence[StateDict],
+        device: torch.device,
+        dtype: torch.dtype,
+        examples: Sequence[Tensor],
+    ) -> Prepared:
         """Make the points ready to run, in eval mode; the module and the states are left as they are.
 
         Parameters
@@ -36,11 +61,12 @@ class AbstractEngine(ABC):
             One for each point, each complete.
         device, dtype
             Where and in which floating dtype to compute.
+        examples : sequence of Tensor
+            A few inputs for each point, placed and normalised; the same tensor where points see the same.
 
         Returns
         -------
-        callable
-            From the inputs of every point to the outputs of every point.
+        Prepared
         """
 
 
@@ -53,15 +79,48 @@ class CopyEngine(AbstractEngine):
     """
 
     def prepare(
-        self, module: nn.Module, states: Sequence[StateDict], device: torch.device, dtype: torch.dtype
-    ) -> Runner:
+        self,
+        module: nn.Module,
+        states: Sequence[StateDict],
+        device: torch.device,
+        dtype: torch.dtype,
+        examples: Sequence[Tensor],
+    ) -> Prepared:
         """See :meth:`AbstractEngine.prepare`."""
         networks = [load_copy(module, state, device, dtype).eval() for state in states]
 
         def run(inputs: Sequence[Tensor]) -> Iterator[Tensor]:
             return (outputs_tensor(network(x)) for network, x in zip(networks, inputs, strict=True))
 
-        return run
+        largest = trace(networks[0], examples[0]).largest
+        return Prepared(run, batch_size(largest, device), "a copy for each point")
+
+
+_IN_CACHE = 2**19
+"""Elements of the largest tensor between two layers: 2 MiB in float32 stay close to a core."""
+
+_ON_DEVICE = 2**25
+
+
+def batch_size(largest: int, device: torch.device) -> int:
+    """Return how many examples to run at a time, by size alone, so that the same run gives the same digits again.
+
+    Parameters
+    ----------
+    largest : int
+        Elements, for each example, of the largest tensor that is made.
+    device
+        Where.
+
+    Returns
+    -------
+    int
+        Between 1 and 1024 on a CPU, as many as stay in its cache but 16 where that leaves less than 64 MiB; up to
+        4096 elsewhere.
+    """
+    if device.type != "cpu":
+        return max(1, min(4096, _ON_DEVICE // largest))
+    return max(1, min(1024, max(_IN_CACHE // largest, min(16, 32 * _IN_CACHE // largest))))
 
 
 def load_copy(module: nn.Module, state: StateDict, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,17 +17,14 @@ from torch import Tensor, nn
 from lmc._errors import DatasetError, InputError, UsageError
 from lmc._types import StateDict
 from lmc.datasets import AbstractData, Normalization
-from lmc.evaluation.engine import AbstractEngine, CopyEngine, Runner, state_bytes
+from lmc.evaluation.engine import AbstractEngine, CopyEngine, Prepared, state_bytes
+from lmc.evaluation.fast import EXAMPLES, FastEngine
 from lmc.evaluation.inputs import Normalizations, network_inputs, normalization_at, resolve_device
 from lmc.evaluation.losses import Loss, resolve_loss
 from lmc.evaluation.metrics import resolve_metric
 
-_BATCH = 500
-_CONVOLUTION_BATCH = 128
-"""What convolutions make of more examples than this no longer fits the cache."""
-
-_BATCH_ELEMENTS = 2**23
-"""Elements of a batch's inputs or outputs, whichever is larger: 32 MiB in float32."""
+_BLOCK_ELEMENTS = 2**18
+"""Outputs of several points that losses are computed of at once: for small networks, calls cost more than numbers."""
 
 
 class Path(Protocol):
@@ -59,18 +55,21 @@ class PathEvaluation:
     ----------
     t : array, shape (t,), in [0, 1]
         Positions, in the order asked for.
-    example_loss : float32 array, shape (t, example)
-        Loss of each example (nats, for the cross-entropies).
+    example_loss : array, shape (t, example)
+        Loss of each example (nats, for the cross-entropies), float32, or float64 where that was asked for.
     example_correct : array, shape (t, example), or None
         Bool for classes, the share of each window (float32) for tokens, None where nothing can be correct.
     seconds : float
         Time it took.
+    how : str
+        What the engine did to be fast.
     """
 
     t: NDArray[np.float64]
-    example_loss: NDArray[np.float32]
+    example_loss: NDArray[Any]
     example_correct: NDArray[Any] | None
     seconds: float
+    how: str = ""
 
     @cached_property
     def loss(self) -> NDArray[np.float64]:
@@ -116,8 +115,7 @@ def evaluate_path(
     loss : callable, optional
         ``loss(outputs, targets)`` to one value for each example; by default the data's task decides.
     batch_size : int, optional
-        By default 500, with convolutions 128, fewer where inputs or outputs are large. The result does not depend on
-        it beyond rounding.
+        By default as many as keep what the layers make in the cache. The result does not depend on it beyond rounding.
     device, dtype
         Where and in which floating dtype to compute.
     normalizations : pair of Normalization or None, optional
@@ -125,7 +123,7 @@ def evaluate_path(
     memory : int, in bytes
         Room for parameter points held at the same time.
     engine : AbstractEngine, optional
-        How to run the network at several points.
+        How to run the network at several points; `FastEngine` by default, whose numbers are those of `CopyEngine`.
     progress : callable, optional
         Such as ``tqdm.tqdm``; silent by default.
 
@@ -153,21 +151,21 @@ def evaluate_path(
         path=path,
         data=data,
         loss=resolve_loss(loss, data.task),
+        together=loss is None,
         normalizations=normalizations or (data.normalization, data.normalization),
         device=resolve_device(device, dtype),
         dtype=dtype,
-        engine=engine or CopyEngine(),
+        engine=engine or FastEngine(),
     )
-    metric, default_size = job.probe()
-    size = batch_size or default_size
-    records = [_Record() for _ in points]
+    metric, examples = job.probe()
     held = max(1, memory // max(1, state_bytes(module, dtype)))
     chunks = [slice(start, start + held) for start in range(0, len(points), held)]
-    total = math.ceil(data.size / size) * len(points) if data.in_memory and data.size else None
+    total = data.size * len(points) if data.in_memory and data.size else None
+    passes = []
     with progress(total=total, desc="evaluating") if progress else nullcontext(_Silent()) as bar:
         for chunk in chunks:
-            job.read_once(points[chunk], size, metric, records[chunk], bar)
-    return _collect(points, records, time.perf_counter() - started)
+            passes.append(job.read_once(points[chunk], examples, batch_size, metric, bar))
+    return _collect(points, passes, time.perf_counter() - started)
 
 
 def evaluate_state(
@@ -214,12 +212,13 @@ class _Silent:
     def update(self, n: int = 1) -> None: ...
 
 
-class _Record:
-    """What one position has collected so far."""
+@dataclass(frozen=True)
+class _Pass:
+    """What one pass of the data gave at some positions: arrays (positions, examples)."""
 
-    def __init__(self) -> None:
-        self.loss: list[NDArray[np.float32]] = []
-        self.correct: list[NDArray[Any]] = []
+    loss: NDArray[Any]
+    correct: NDArray[Any] | None
+    how: str
 
 
 @dataclass(frozen=True)
@@ -230,21 +229,23 @@ class _Job:
     path: Path
     data: AbstractData
     loss: Loss
+    together: bool  # a loss of the user's own may look at its whole batch: it gets one position at a time
     normalizations: Normalizations
     device: torch.device
     dtype: torch.dtype
     engine: AbstractEngine
 
-    def probe(self) -> tuple[Loss | None, int]:
-        """Try two examples before the long work: errors come now; returns the metric and a batch size."""
-        inputs, targets = next(iter(self.data.batches(2)), (torch.empty(0), torch.empty(0)))
-        if len(inputs) == 0:
+    def probe(self) -> tuple[Loss | None, Tensor]:
+        """Try a few examples before the long work: errors come now; returns the metric and the examples."""
+        batch = next(iter(self.data.batches(EXAMPLES)), (torch.empty(0), torch.empty(0)))
+        if len(batch[0]) == 0:
             raise DatasetError(f"The {self.data.split} split of {self.data.name!r} has no examples.")
-        inputs, targets = inputs[:2], targets[:2].to(self.device)
+        inputs, targets = batch[0][:EXAMPLES], batch[1][:EXAMPLES].to(self.device)
         # The module's own weights tell the shapes; a position may be costly to make.
-        run = self.engine.prepare(self.module, [self.module.state_dict()], self.device, self.dtype)
+        seen = self.normalised(inputs, [self.normalizations[0]])
+        prepared = CopyEngine().prepare(self.module, [self.module.state_dict()], self.device, self.dtype, seen)
         with torch.inference_mode():
-            outputs = next(iter(run(self.normalised(inputs, self.normalizations[:1]))))
+            outputs = next(iter(prepared.run(seen)))
             self.loss(_widened(outputs), targets)
         classes = self.data.num_classes
         metric = resolve_metric(self.data.task, outputs, targets)
@@ -253,15 +254,14 @@ class _Job:
                 f"The network has {outputs.shape[-1]} classes, {self.data.name!r} has {classes}: another head or "
                 "another dataset is needed."
             )
-        largest = max(inputs.numel(), outputs.numel()) // len(inputs)
-        convolves = any(isinstance(layer, nn.modules.conv._ConvNd) for layer in self.module.modules())
-        usual = _CONVOLUTION_BATCH if convolves else _BATCH
-        return metric, max(1, min(usual, _BATCH_ELEMENTS // max(1, largest)))
+        return metric, inputs
 
-    def prepare(self, points: NDArray[np.float64]) -> tuple[Runner, list[Normalization | None]]:
+    def prepare(self, points: NDArray[np.float64], examples: Tensor) -> tuple[Prepared, list[Normalization | None]]:
         positions = [float(t) for t in points]
-        run = self.engine.prepare(self.module, [self.path.at(t) for t in positions], self.device, self.dtype)
-        return run, [normalization_at(self.normalizations, t) for t in positions]
+        constants = [normalization_at(self.normalizations, t) for t in positions]
+        states = [self.path.at(t) for t in positions]
+        seen = self.normalised(examples, constants)
+        return self.engine.prepare(self.module, states, self.device, self.dtype, seen), constants
 
     def normalised(self, inputs: Tensor, constants: Sequence[Normalization | None]) -> list[Tensor]:
         """Return the inputs of every position, the same tensor where the constants are the same."""
@@ -269,33 +269,62 @@ class _Job:
         return [done[c] for c in constants]
 
     def read_once(
-        self, points: NDArray[np.float64], size: int, metric: Loss | None, records: Sequence[_Record], bar: Bar
-    ) -> None:
+        self, points: NDArray[np.float64], examples: Tensor, size: int | None, metric: Loss | None, bar: Bar
+    ) -> _Pass:
         """Run one pass of the data at all these positions."""
-        run, constants = self.prepare(points)
-        seen = 0
-        for inputs, targets in self.data.batches(size):
+        prepared, constants = self.prepare(points, examples)
+        losses, correct, seen = [], [], 0
+        for inputs, targets in self.data.batches(size or prepared.batch_size):
             with torch.inference_mode():
                 placed = targets.to(self.device)
-                outputs = run(self.normalised(inputs, constants))
-                for t, record, output in zip(points, records, outputs, strict=True):
-                    record.loss.append(self.losses(output, placed, t, seen))
+                done = 0
+                for block in self.blocks(prepared.run(self.normalised(inputs, constants))):
+                    repeated = placed.repeat(len(block), *[1] * (placed.ndim - 1))
+                    flat = block.flatten(0, 1)
+                    losses.append(self.losses(flat, repeated, points[done : done + len(block)], seen))
                     if metric is not None:
-                        record.correct.append(metric(output, placed).cpu().numpy())
-                    bar.update(1)
+                        correct.append(metric(flat, repeated).unflatten(0, (len(block), -1)).cpu().numpy())
+                    done += len(block)
+                    bar.update(block.shape[0] * block.shape[1])
             seen += len(inputs)
+        return _Pass(_joined(losses, len(points)), _joined(correct, len(points)) if correct else None, prepared.how)
 
-    def losses(self, outputs: Tensor, targets: Tensor, t: float, seen: int) -> NDArray[np.float32]:
-        losses = self.loss(_widened(outputs), targets)
+    def blocks(self, outputs: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the outputs of several positions at a time, shape (positions, n, ...)."""
+        block: list[Tensor] = []
+        for output in outputs:
+            block.append(output)
+            if not self.together or len(block) * output.numel() >= _BLOCK_ELEMENTS:
+                yield torch.stack(block)
+                block = []
+        if block:
+            yield torch.stack(block)
+
+    def losses(self, outputs: Tensor, targets: Tensor, t: NDArray[np.float64], seen: int) -> NDArray[Any]:
+        losses = self.loss(_widened(outputs), targets).unflatten(0, (len(t), -1))
         finite = losses.isfinite()
         if not finite.all():
-            first = int((~finite).nonzero()[0])
+            position, first = (int(k) for k in (~finite).nonzero()[0])
+            wrong = int((~finite[position]).sum())
             raise InputError(
-                f"The loss of example {seen + first} at t = {t:g} is {losses[first].item()} ({int((~finite).sum())} of "
-                f"{len(losses)} in its batch): no mean or barrier exists. Check the weights and the normalisation of "
-                f"the inputs, or compute in a wider dtype than {self.dtype}."
+                f"The loss of example {seen + first} at t = {t[position]:g} is {losses[position, first].item()} "
+                f"({wrong} of {losses.shape[1]} in its batch): no mean or barrier exists. Check the weights and the "
+                f"normalisation of the inputs, or compute in a wider dtype than {self.dtype}."
             )
-        return losses.float().cpu().numpy()
+        return losses.to(torch.float64 if self.dtype == torch.float64 else torch.float32).cpu().numpy()
+
+
+def _joined(blocks: Sequence[NDArray[Any]], positions: int) -> NDArray[Any]:
+    """Put blocks (some positions, some examples), positions running fastest, together."""
+    rows: list[list[NDArray[Any]]] = []
+    done = positions
+    for block in blocks:
+        if done == positions:
+            rows.append([])
+            done = 0
+        rows[-1].append(block)
+        done += len(block)
+    return np.concatenate([np.concatenate(row) for row in rows], axis=1)
 
 
 def _positions(t: ArrayLike) -> NDArray[np.float64]:
@@ -309,10 +338,12 @@ def _widened(outputs: Tensor) -> Tensor:
     return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
 
 
-def _collect(points: NDArray[np.float64], records: Sequence[_Record], seconds: float) -> PathEvaluation:
+def _collect(points: NDArray[np.float64], passes: Sequence[_Pass], seconds: float) -> PathEvaluation:
+    correct = [one.correct for one in passes if one.correct is not None]
     return PathEvaluation(
         points,
-        np.stack([np.concatenate(record.loss) for record in records]),
-        np.stack([np.concatenate(record.correct) for record in records]) if records[0].correct else None,
+        np.concatenate([one.loss for one in passes]),
+        np.concatenate(correct) if correct else None,
         seconds,
+        "; ".join(dict.fromkeys(one.how for one in passes)),
     )
