@@ -17,6 +17,7 @@ from lmc.cli.common import Common, check_writable, describe_model, describe_proo
 if TYPE_CHECKING:
     import xarray as xr
 
+    from lmc.checkpoints import Checkpoint
     from lmc.datasets import AbstractData, Normalization
     from lmc.pipeline import Pair, Proof
 
@@ -32,6 +33,9 @@ def barrier(
     align: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     spec: Path | None = None,
     points: int = 25,
+    path: str = "linear",
+    only: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    via: Annotated[list[Path] | None, Parameter(negative="", consume_multiple=True)] = None,
     recalibrate: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     figure: Path | None = None,
@@ -39,8 +43,9 @@ def barrier(
 ) -> None:
     """Measure the barrier between two checkpoints, before and after alignment.
 
-    Loss and accuracy are measured along the straight path from A to B, with 95% intervals. The loss barrier is the
-    largest rise above the chord between the ends. Everything goes into a labelled netCDF file and a figure.
+    Loss and accuracy are measured along the path from A to B, a straight line by default, with 95% intervals. The
+    loss barrier is the largest rise above the chord between the ends. Everything goes into a labelled netCDF file and
+    a figure.
 
     For example:
 
@@ -70,6 +75,13 @@ def barrier(
         stands for it where that cannot be traced; verified like any other.
     points
         Positions along the path, equally spaced, ends included; the midpoint is added where they miss it.
+    path
+        linear, or spherical: every parameter tensor turns from A's direction to B's; buffers move on the line in both.
+    only
+        Modules or tensors that move (layer3), once for each: B is aligned as a whole, and the other end is A with these
+        parts of B.
+    via
+        Further checkpoints that the path runs through in straight lines, once for each; aligned to A as B is.
     recalibrate
         Reset BatchNorm statistics on training data at every position, the ends included.
     output
@@ -84,13 +96,16 @@ def barrier(
     output = output or free_name("barrier", ".nc")
     figure = figure or output.with_suffix(".png")
     plotting.figure_format(figure)
-    check_writable(output, ".nc", (a, b))
-    check_writable(figure, inputs=(a, b))
+    inputs = (a, b, *(via or ()))
+    check_writable(output, ".nc", inputs)
+    check_writable(figure, inputs=inputs)
     make_grid(points)
+    pipeline.Route(path, via=({},) * len(via or ()))
     methods = pipeline.resolve_alignments(align or ["none", "weights"], common.seed)
     pair, measured = _load(a, b, model, data, common)
     normalizations = _normalizations(measured, data_b, common)
     _introduce(pair, measured, normalizations, common)
+    further = _route(pair, path, only or [], [common.open(one) for one in via or ()], common)
     proof = _prove(pair, methods, spec, common)
     result = pipeline.barrier(
         pair.a.architecture.module,
@@ -98,6 +113,9 @@ def barrier(
         pair.b.state,
         measured,
         align=list(align or ["none", "weights"]),
+        path=path,
+        only=only or [],
+        via=further,
         proof=proof,
         seed=common.seed,
         points=points,
@@ -174,6 +192,17 @@ def _introduce(pair: Pair, measured: AbstractData, normalizations: Any, common: 
     common.note("data", "\n".join([f"{measured.name} {measured.split}{size}, {normalised}", *task, *measured.notes]))
 
 
+def _route(pair: Pair, path: str, only: list[str], via: list[Checkpoint], common: Common) -> list[Checkpoint]:
+    """Say which way the path takes, where it is not the line between the whole networks."""
+    from lmc import pipeline
+
+    further = pipeline.open_via(via, pair, common.map)
+    module = pair.a.architecture.module
+    if told := pipeline.Route.of(path, only, further).fitted(module, pair.a.state, pair.b.state).describe(module):
+        common.note("path", told)
+    return further
+
+
 def _prove(pair: Pair, methods: Any, spec: Path | None, common: Common) -> Proof | None:
     from lmc import pipeline
     from lmc.alignment import Identity
@@ -191,7 +220,8 @@ def _hint(result: xr.Dataset, measured: AbstractData, common: Common) -> None:
     if "accuracy" not in result or not measured.num_classes:
         return
     chance = 1 / measured.num_classes
-    for end, at in (("A", 0), ("B", -1)):
+    ends = (("A", 0),) if "only" in result.attrs else (("A", 0), ("B", -1))  # a hybrid may well be at chance
+    for end, at in ends:
         accuracy = float(result.accuracy[0, at])
         if accuracy < chance + 0.25 * (1 - chance):
             common.note(
@@ -201,10 +231,10 @@ def _hint(result: xr.Dataset, measured: AbstractData, common: Common) -> None:
             )
 
 
-def table(result: xr.Dataset) -> str:
+def table(result: xr.Dataset, rows_are: str = "alignment") -> str:
     """Lay a result out for reading: a row per alignment, ends and midpoint, barriers with intervals."""
     classified = "accuracy" in result
-    head = ["alignment", "loss A", "mid", "B", "loss barrier"]
+    head = [rows_are, "loss A", "mid", "B", "loss barrier"]
     head += ["accuracy A", "mid", "B", "error barrier"] if classified else []
     rows = [[*head, "time", ""]]
     for name in result.alignment.values:

@@ -21,8 +21,8 @@ from lmc.architectures import fit_state
 from lmc.barriers import measure_barrier
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, as_data
-from lmc.interpolation import LinearPath
 from lmc.pipeline.prove import Proof, prove
+from lmc.pipeline.routes import Route, state_of
 
 Align = str | AbstractAlignment | Sequence[str | AbstractAlignment]
 
@@ -34,6 +34,9 @@ def barrier(
     data: Any,
     *,
     align: Align = ("none", "weights"),
+    path: str = "linear",
+    only: str | Sequence[str] = (),
+    via: Any = (),
     example_inputs: Tensor | Sequence[Any] | None = None,
     proof: Proof | None = None,
     seed: int = 0,
@@ -52,6 +55,14 @@ def barrier(
         Examples to measure on. What does not fit in memory is streamed, once per chunk of positions.
     align : str, AbstractAlignment, or sequence of them
         One row of the result each: ``"none"``, ``"weights?restarts=4"``, ``WeightMatching(restarts=4)``.
+    path : {"linear", "spherical"}
+        Straight from A to B, or along the arc of :class:`lmc.SphericalPath`; buffers move on the line in both.
+    only : str or sequence of str, optional
+        Modules or tensors that move, after alignment (``"layer3"``); the rest stays at A, and the other end is A with
+        these parts of B.
+    via : sequence of mappings, Checkpoints or Modules, optional
+        Further networks that the path runs through in straight lines, each of an equal share of t; every one is aligned
+        to A as B is.
     example_inputs : Tensor or sequence, optional
         Inputs for finding and proving the symmetries; by default the first two examples.
     proof : Proof, optional
@@ -88,23 +99,31 @@ def barrier(
     """
     _check_settings(model, settings)
     methods = resolve_alignments(align, seed)
+    route = Route.of(path, only, via)
     measured = as_data(data)
-    a, b = (fit_state(_state(s, name), model, name) for s, name in ((state_a, "state_a"), (state_b, "state_b")))
+    a, b = (fit_state(state_of(s, name), model, name) for s, name in ((state_a, "state_a"), (state_b, "state_b")))
+    route = route.fitted(model, a, b)
     schema.check_attrs(schema.sanitize_attrs(attrs or {}))
     if proof is None and any(not isinstance(method, Identity) for method in methods.values()):
         proof = prove(model, _first_examples(measured) if example_inputs is None else example_inputs)
-    results = align_all(methods, a, b, proof)
-    paths = {name: LinearPath(a, _aligned(b, results.get(name))) for name in methods}
+    points = (*route.via, b)
+    passed = [align_all(methods, a, point, proof) for point in points]
+    results = passed[-1]
+    paths = {
+        name: route.between(model, a, [_aligned(p, found.get(name)) for p, found in zip(points, passed, strict=True)])
+        for name in methods
+    }
     dataset = measure_barrier(
         model,
         paths,
         measured,
         seed=seed,
         objectives={name: result.objective for name, result in results.items()},
-        seconds_align={name: sum(result.seconds.values()) for name, result in results.items()},
-        attrs={**provenance(results, proof), **(attrs or {})},
+        seconds_align={name: sum(sum(found[name].seconds.values()) for found in passed) for name in results},
+        attrs={**provenance(results, proof), **route.attrs(), **(attrs or {})},
         **settings,
     )
+    route.label(dataset)
     messages = [results[name].message if name in results else "B as it is" for name in methods]
     variable = schema.BARRIER["alignment_message"]
     labels = {"long_name": variable.long_name, "units": variable.units}
@@ -131,21 +150,6 @@ def _check_settings(model: nn.Module, settings: Mapping[str, Any]) -> None:
         raise UsageError(
             "recalibrate takes the training data that statistics are reset on, such as (x_train, y_train)."
         )
-
-
-def _state(given: Any, name: str) -> StateDict:
-    """Take a state dict out of whatever has one."""
-    if isinstance(given, Checkpoint):
-        return given.state
-    if isinstance(given, nn.Module):
-        return given.state_dict()
-    if not isinstance(given, Mapping):
-        raise UsageError(f"{name} is a {type(given).__name__}: pass a state dict, a module, or what lmc.load returns.")
-    strange = next((key for key, value in given.items() if not isinstance(value, Tensor)), None)
-    if strange is not None:
-        held = type(given[strange]).__name__
-        raise UsageError(f"{name}[{strange!r}] is a {held}, no tensor. Is the state dict inside a wrapper, or numpy?")
-    return given
 
 
 def resolve_alignments(align: Align, seed: int = 0) -> dict[str, AbstractAlignment]:
