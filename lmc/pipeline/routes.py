@@ -57,8 +57,8 @@ class Route:
         parts = (only,) if isinstance(only, str) else tuple(only)
         networks = tuple(via) if isinstance(via, (list, tuple)) else (via,)
         described = tuple(
-            {"source": one.source, "sha256": one.digest} if isinstance(one, Checkpoint) else {"source": "given"}
-            for one in networks
+            {"source": one.source, "sha256": one.digest} if isinstance(one, Checkpoint) else {"source": f"via[{i}]"}
+            for i, one in enumerate(networks)
         )
         states = tuple(state_of(one, f"via[{i}]") for i, one in enumerate(networks))
         return cls(path, parts, states, described)
