@@ -186,7 +186,7 @@ def _tell(result: xr.Dataset, settings: dict[str, Any], written: list[str], comm
 def _worst(one: xr.Dataset) -> dict[str, float]:
     """Return where a path is worst: its lowest accuracy, else its highest loss."""
     name = "accuracy" if "accuracy" in one else "loss"
-    at = int(one.accuracy.argmin() if name == "accuracy" else one.loss.argmax())
+    at = int(one.accuracy.values.argmin() if name == "accuracy" else one.loss.values.argmax())
     return {"t": float(one.t[at]), name: float(one[name][at])}
 
 
