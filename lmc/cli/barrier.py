@@ -234,8 +234,9 @@ def _hint(result: xr.Dataset, measured: AbstractData, common: Common) -> None:
 def table(result: xr.Dataset, rows_are: str = "alignment") -> str:
     """Lay a result out for reading: a row per alignment, ends and midpoint, barriers with intervals."""
     classified = "accuracy" in result
-    head = [rows_are, "loss A", "mid", "B", "loss barrier"]
-    head += ["accuracy A", "mid", "B", "error barrier"] if classified else []
+    end = "B*" if "only" in result.attrs else "B"  # a layer-wise path ends at a hybrid
+    head = [rows_are, "loss A", "mid", end, "loss barrier"]
+    head += ["accuracy A", "mid", end, "error barrier"] if classified else []
     rows = [[*head, "time", ""]]
     for name in result.alignment.values:
         one = result.sel(alignment=name)

@@ -100,7 +100,7 @@ class Route:
     def label(self, dataset: xr.Dataset) -> None:
         """Say on the axis of a result's figures where its end is no B."""
         if self.only:
-            end = f"A with B's {', '.join(self.only)}"
+            end = f"B*: A with B's {', '.join(self.only)}"
             dataset["t"].attrs["long_name"] = f"position along the path (0 is A, 1 is {end})"
 
     def describe(self, module: nn.Module) -> str:
@@ -112,7 +112,7 @@ class Route:
             share = sum(state[name].numel() for name in names) / sum(tensor.numel() for tensor in state.values())
             lines.append(
                 f"only {', '.join(self.only)}: {len(names)} of {len(state)} tensors, {100 * share:.1f}% of the "
-                "weights; the rest stays at A, and the other end is A with these of B"
+                "weights; the rest stays at A, and the other end, B*, is A with these of B"
             )
         if self.path == "spherical":
             lines.append("spherical: every parameter tensor turns; buffers move on the line")

@@ -120,11 +120,15 @@ def test_layer_wise_barriers_are_told_as_such(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     main(["barrier", *DEMO, "--only", "fc1", "--only", "fc3", "--points", "3", "-o", "l.nc"])
     out = capsys.readouterr().out
-    assert "only fc1, fc3: 4 of 6 tensors" in out and "the other end is A with these of B" in out
+    assert (
+        "only fc1, fc3: 4 of 6 tensors" in out
+        and "the other end, B*, is A with these of B" in out
+        and "  B*  " in out
+    )
     assert "hint" not in out
     result = schema.read(tmp_path / "l.nc")
     assert json.loads(result.attrs["only"]) == ["fc1", "fc3"]
-    assert "1 is A with B's fc1, fc3" in result.t.attrs["long_name"]
+    assert "1 is B*: A with B's fc1, fc3" in result.t.attrs["long_name"]
 
 
 def test_a_barrier_via_a_further_file(capsys, monkeypatch, tmp_path):

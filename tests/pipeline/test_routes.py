@@ -42,8 +42,10 @@ def test_only_some_layers_move_after_the_whole_of_b_was_aligned():
 def test_a_result_says_that_its_end_is_no_b():
     result = lmc.barrier(MODEL, A, B, DATA, only=["0", "2.bias"], align="none", points=3)
     assert json.loads(result.attrs["only"]) == ["0", "2.bias"]
-    assert result.t.attrs["long_name"] == "position along the path (0 is A, 1 is A with B's 0, 2.bias)"
-    assert "0 is A, 1 is A with B's 0, 2.bias" in lmc.plot_barrier(result).panels["accuracy"].axes.get_xlabel()
+    assert result.t.attrs["long_name"] == "position along the path (0 is A, 1 is B*: A with B's 0, 2.bias)"
+    panel = lmc.plot_barrier(result).panels["accuracy"]
+    assert "1 is B*: A with B's 0, 2.bias" in panel.axes.get_xlabel()
+    assert [mark.get_text() for mark in panel.ends] == ["A", "B*"]
     whole = lmc.barrier(MODEL, A, B, DATA, align="none", points=3)
     assert "only" not in whole.attrs and whole.attrs["path"] == "linear" and "1 is B" in whole.t.attrs["long_name"]
 
