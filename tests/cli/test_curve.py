@@ -121,9 +121,7 @@ def test_layer_wise_barriers_are_told_as_such(capsys, monkeypatch, tmp_path):
     main(["barrier", *DEMO, "--only", "fc1", "--only", "fc3", "--points", "3", "-o", "l.nc"])
     out = capsys.readouterr().out
     assert (
-        "only fc1, fc3: 4 of 6 tensors" in out
-        and "the other end, B*, is A with these of B" in out
-        and "  B*  " in out
+        "only fc1, fc3: 4 of 6 tensors" in out and "the other end, B*, is A with these of B" in out and "  B*  " in out
     )
     assert "hint" not in out
     result = schema.read(tmp_path / "l.nc")
