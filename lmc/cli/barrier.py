@@ -271,10 +271,17 @@ def as_json(result: xr.Dataset, pair: Pair, measured: AbstractData, output: Path
         "data": measured.reference,
         "split": measured.split,
         "t": result.t.values.tolist(),
+        **_way(result),
         "alignments": [_row(result.sel(alignment=name)) for name in result.alignment.values],
         "output": str(output),
         "figure": str(figure),
     }
+
+
+def _way(result: xr.Dataset) -> dict[str, Any]:
+    """Return which way the path takes, where it is not the line between the whole networks."""
+    found = {name: json.loads(result.attrs[name]) for name in ("only", "via") if name in result.attrs}
+    return found if result.attrs["path"] == "linear" else {**found, "path": result.attrs["path"]}
 
 
 def _row(one: xr.Dataset) -> dict[str, Any]:

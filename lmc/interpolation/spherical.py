@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lmc._errors import UsageError, did_you_mean
 from lmc._types import StateDict
-from lmc.interpolation.paths import AbstractPath, LinearPath
+from lmc.interpolation.paths import AbstractPath, LinearPath, ties
 
 _OPPOSITE = 1e-6  # rad from a half turn: no plane to turn in
 
@@ -50,6 +50,7 @@ class SphericalPath(AbstractPath):
     b: StateDict
     parameters: Collection[str]
     _line: LinearPath = field(init=False, repr=False, compare=False)
+    _first: dict[str, str] = field(init=False, repr=False, compare=False)
     _turns: dict[str, _Turn] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -57,9 +58,11 @@ class SphericalPath(AbstractPath):
         for name in self.parameters:
             if name not in line.a or not line.a[name].is_floating_point():
                 raise UsageError(f"{name!r} is no floating tensor that could turn.{did_you_mean(name, line.a)}")
-        turning = {line._first[name] for name in self.parameters}
+        first = ties(line.a, line.b)
+        turning = {first[name] for name in self.parameters}
         found = {name: _Turn.between(line.a[name], line.b[name]) for name in line.a if name in turning}
         object.__setattr__(self, "_line", line)
+        object.__setattr__(self, "_first", first)
         object.__setattr__(self, "_turns", {name: turn for name, turn in found.items() if turn is not None})
 
     @property
@@ -82,7 +85,7 @@ class SphericalPath(AbstractPath):
         if t in (0, 1):
             return state
         turned: dict[str, Tensor] = {}
-        for name, first in self._line._first.items():
+        for name, first in self._first.items():
             if first in self._turns:
                 if first not in turned:
                     u, v = self._turns[first].weights(t)

@@ -104,14 +104,19 @@ def between(path: AbstractCurve, a: StateDict, b: StateDict, source: str) -> Abs
         If the curve's ends have other weights; statistics of BatchNorm may differ, a curve has none of its own.
     """
     for end, wanted, bend, label in ((path.ends[0], a, "first", "A"), (path.ends[1], b, "last", "B")):
-        wrong = [name for name in wanted if not _statistic(name) and not torch.equal(end[name], wanted[name])]
+        wrong = [name for name in wanted if not _statistic(name) and not _same(end[name], wanted[name])]
         if wrong:
-            swapped = all(torch.equal(path.ends[0][n], b[n]) for n in b if not _statistic(n))
+            swapped = all(_same(path.ends[0][n], b[n]) for n in b if not _statistic(n))
             raise MismatchError(
                 f"{source}: its {bend} bend is not {label} ({wrong[0]!r} differs). "
                 + ("A and B are swapped." if swapped else "Pass the two checkpoints that it was trained between.")
             )
     return type(path)([a, *path.bends[1:-1], b])
+
+
+def _same(x: Tensor, y: Tensor) -> bool:
+    dtype = torch.promote_types(x.dtype, y.dtype)
+    return torch.equal(x.to(dtype), y.to(dtype))
 
 
 def _statistic(name: str) -> bool:

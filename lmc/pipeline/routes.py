@@ -16,7 +16,7 @@ from lmc.architectures import fit_state
 from lmc.checkpoints import Checkpoint, check_usable
 from lmc.evaluation.engine import check_fits
 from lmc.interpolation import AbstractPath, LinearPath, PolygonalPath, SphericalPath, move_only, moved_names
-from lmc.pipeline.pair import Pair, read_names, rename
+from lmc.pipeline.pair import Pair, read_names, rename, wide
 
 ROUTES = ("linear", "spherical")
 """What ``--path`` takes."""
@@ -154,5 +154,5 @@ def open_via(
         check_usable(one)
         renamed = rename(one, names)
         state = fit_state(renamed.state, pair.a.architecture.module, one.source)
-        found.append(replace(renamed, state=state))
+        found.append(replace(renamed, state={name: wide(tensor) for name, tensor in state.items()}))
     return found

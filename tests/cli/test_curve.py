@@ -133,6 +133,7 @@ def test_a_barrier_via_a_further_file(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     told = run(capsys, "barrier", *DEMO, "--via", DEMO[0], "--points", 3, "-o", "v.nc")
     none, weights = told["alignments"]
+    assert told["via"][0]["source"] == DEMO[0] and "only" not in told and "path" not in told
     assert none["accuracy"][1] == none["accuracy"][0], "the midpoint is the file on the way, here A again"
     assert weights["accuracy"][1] == weights["accuracy"][0]
     (via,) = json.loads(schema.read(tmp_path / "v.nc").attrs["via"])

@@ -123,6 +123,9 @@ def test_a_curve_between_other_networks_is_refused():
     path = BezierPath(BENDS[:3])
     found = between(path, BENDS[0], BENDS[2], "c")
     assert type(found) is BezierPath and equal(found.bends[1], BENDS[1])
+    half = [{name: tensor.half() for name, tensor in bend.items()} for bend in BENDS[:3]]
+    wide = {name: tensor.float() for name, tensor in half[2].items()}
+    assert equal(between(BezierPath(half), half[0], wide, "c").ends[1], wide)
     with pytest.raises(MismatchError, match=r"last bend is not B \('0.weight' differs\). Pass the two"):
         between(path, BENDS[0], BENDS[3], "c")
     with pytest.raises(MismatchError, match=r"first bend is not A.*A and B are swapped"):
