@@ -140,6 +140,16 @@ def test_a_barrier_via_a_further_file(capsys, monkeypatch, tmp_path):
     assert via == {"source": DEMO[0], "sha256": checkpoints.load(DEMO[0]).digest}
 
 
+def test_half_weights_on_the_way_are_aligned_in_single_precision(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    held = checkpoints.load(DEMO[1])
+    half = {name: tensor.half() for name, tensor in held.state.items()}
+    checkpoints.save(half, "half.safetensors", {"lmc": held.metadata["lmc"]})
+    told = run(capsys, "barrier", *DEMO, "--via", "half.safetensors", "--points", 3, "--align", "weights", "-o", "h.nc")
+    (row,) = told["alignments"]
+    assert row["loss"][1] == pytest.approx(row["loss"][2], rel=1e-2), "B in half, aligned as B is"
+
+
 def test_the_arc_is_told(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     main(["barrier", *DEMO, "--path", "spherical", "--align", "none", "--points", "3", "-o", "s.nc"])
