@@ -79,7 +79,7 @@ def barrier(
         linear, or spherical: every parameter tensor turns from A's direction to B's; buffers move on the line in both.
     only
         Modules or tensors that move (layer3), once for each: B is aligned as a whole, and the other end is A with these
-        parts of B.
+        parts of B. Inputs are scaled for A all along.
     via
         Further checkpoints that the path runs through in straight lines, once for each; aligned to A as B is.
     recalibrate

@@ -58,8 +58,8 @@ def barrier(
     path : {"linear", "spherical"}
         Straight from A to B, or along the arc of :class:`lmc.SphericalPath`; buffers move on the line in both.
     only : str or sequence of str, optional
-        Modules or tensors that move, after alignment (``"layer3"``); the rest stays at A, and the other end is A with
-        these parts of B.
+        Modules or tensors that move, after alignment (``"layer3"``); the rest stays at A, the other end is A with these
+        parts of B, and inputs are scaled for A all along.
     via : sequence of mappings, Checkpoints or Modules, optional
         Further networks that the path runs through in straight lines, each of an equal share of t; every one is aligned
         to A as B is.
@@ -121,7 +121,7 @@ def barrier(
         objectives={name: result.objective for name, result in results.items()},
         seconds_align={name: sum(sum(found[name].seconds.values()) for found in passed) for name in results},
         attrs={**provenance(results, proof), **route.attrs(), **(attrs or {})},
-        **settings,
+        **route.scaling(settings),
     )
     route.label(dataset)
     messages = [results[name].message if name in results else "B as it is" for name in methods]

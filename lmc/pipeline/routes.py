@@ -31,8 +31,8 @@ class Route:
     path : {"linear", "spherical"}
         Straight lines, or arcs along which every parameter tensor turns; see :class:`lmc.SphericalPath`.
     only : tuple of str
-        Modules or tensors that move; the rest stays at A, so that the other end is A with these parts of B. All move
-        where none is named.
+        Modules or tensors that move; the rest stays at A, so that the other end is A with these parts of B, and
+        inputs are scaled for A all along. All move where none is named.
     via : tuple of state dicts
         Further networks that the path runs through, in straight lines of an equal share of t each. Every one is
         aligned to A, as B is, so that B's own row is the same as without them.
@@ -87,6 +87,11 @@ class Route:
         if self.path == "spherical":
             return SphericalPath(a, moving[-1], frozenset(dict(module.named_parameters())))
         return LinearPath(a, moving[0]) if len(moving) == 1 else PolygonalPath([a, *moving])
+
+    def scaling(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of a measurement with inputs scaled for A all along where the rest of A stays."""
+        pair = settings.get("normalizations")
+        return dict(settings) if pair is None or not self.only else {**settings, "normalizations": (pair[0], pair[0])}
 
     def attrs(self) -> dict[str, Any]:
         """Return what differs from the straight line between the whole networks, as attributes of a result."""

@@ -50,6 +50,18 @@ def test_a_result_says_that_its_end_is_no_b():
     assert "only" not in whole.attrs and whole.attrs["path"] == "linear" and "1 is B" in whole.t.attrs["long_name"]
 
 
+def test_inputs_are_scaled_for_a_all_along_where_the_rest_of_a_stays():
+    pair = lmc.Normalization((0.0,), (2.0,)), lmc.Normalization((1.0,), (0.5,))
+    settings = {"align": "none", "points": 5}
+    ours = lmc.barrier(MODEL, A, B, DATA, only="2", normalizations=pair, **settings)
+    scaled = lmc.barrier(MODEL, A, B, DATA, only="2", normalizations=(pair[0], pair[0]), **settings)
+    np.testing.assert_array_equal(ours.loss, scaled.loss)
+    assert ours.attrs["normalization"] == scaled.attrs["normalization"]
+    # Where the whole of B arrives, so do its constants.
+    whole, other = (lmc.barrier(MODEL, A, B, DATA, normalizations=p, **settings) for p in (pair, (pair[0], pair[0])))
+    assert not np.allclose(whole.loss[0, -1], other.loss[0, -1], rtol=1e-3)
+
+
 def test_no_layer_that_moves_alone_is_no_barrier_but_all_of_them_are_the_path():
     everything = lmc.barrier(MODEL, A, B, DATA, only=["0", "2", "4"], align="none", points=5)
     np.testing.assert_array_equal(everything.loss, lmc.barrier(MODEL, A, B, DATA, align="none", points=5).loss)
