@@ -197,7 +197,7 @@ def _columns(ax: Axes) -> int:
 def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], baseline: str, columns: int) -> BarrierArtists:
     panels = {metric: _panel(ax, dataset, metric, baseline, columns) for metric, ax in axes.items()}
     *_, last = axes.values()
-    last.set_xlabel(_label(dataset["t"]))
+    last.set_xlabel(textwrap.fill(_label(dataset["t"]), columns))
     return BarrierArtists(last.figure, panels)
 
 

@@ -44,7 +44,7 @@ def test_a_result_says_that_its_end_is_no_b():
     assert json.loads(result.attrs["only"]) == ["0", "2.bias"]
     assert result.t.attrs["long_name"] == "position along the path (0 is A, 1 is B*: A with B's 0, 2.bias)"
     panel = lmc.plot_barrier(result).panels["accuracy"]
-    assert "1 is B*: A with B's 0, 2.bias" in panel.axes.get_xlabel()
+    assert "1 is B*: A with B's 0, 2.bias" in panel.axes.get_xlabel().replace("\n", " ")
     assert [mark.get_text() for mark in panel.ends] == ["A", "B*"]
     whole = lmc.barrier(MODEL, A, B, DATA, align="none", points=3)
     assert "only" not in whole.attrs and whole.attrs["path"] == "linear" and "1 is B" in whole.t.attrs["long_name"]
