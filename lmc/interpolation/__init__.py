@@ -11,3 +11,4 @@ from lmc.interpolation.curves import SphericalPath as SphericalPath
 from lmc.interpolation.curves import move_only as move_only
 from lmc.interpolation.paths import AbstractPath as AbstractPath
 from lmc.interpolation.paths import LinearPath as LinearPath
+from lmc.interpolation.plane import Plane as Plane

@@ -1,0 +1,348 @@
+"""The basin figure: loss and error on a plane, modes, segments, and the component of a level outlined."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import BoundaryNorm, Normalize
+from matplotlib.contour import QuadContourSet
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from lmc import schema
+from lmc._errors import UsageError, unknown
+from lmc.plotting.style import house_style
+
+METRICS = ("loss", "error")
+
+_WIDTH = 6.8  # inches, two columns of a paper
+_MAP = "viridis_r"
+_SERIES = (
+    (1.0, 2.0, 5.0),
+    (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
+    (1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0),
+)
+_FEWEST = 8  # levels
+_STEEP = 3.0  # ratio of the largest to the smallest value, from which on levels are logarithmic
+_HALO = [withStroke(linewidth=2.4, foreground="white")]
+_OUTLINES = ("-", (0, (4, 2)), (0, (1, 1.5)))
+_OUTLINE = {"colors": "black", "linewidths": 1.4}
+_SEGMENT = {"color": "0.15", "linewidth": 0.8, "linestyle": (0, (5, 2)), "zorder": 3}
+_COPY = {"color": "#D55E00", "linewidth": 1.3, "linestyle": (0, (1, 1)), "zorder": 3}
+_MODE = {"marker": "o", "markersize": 4.5, "markerfacecolor": "white", "markeredgecolor": "black", "zorder": 5}
+_LABEL = {
+    "fontsize": "small",
+    "zorder": 6,
+    "bbox": {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
+}
+
+
+@dataclass(frozen=True)
+class BasinPanel:
+    """The artists of one metric; segments by the pair of modes they join, outlines by the modes they hold."""
+
+    axes: Axes
+    contours: QuadContourSet
+    colorbar: Colorbar
+    modes: Mapping[str, Line2D]
+    labels: Mapping[str, Annotation]
+    segments: Mapping[tuple[str, str], Line2D]
+    outlines: Mapping[tuple[str, ...], QuadContourSet]
+
+
+@dataclass(frozen=True)
+class BasinArtists:
+    """A basin figure and everything in it, to be changed at will.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure or SubFigure
+        The figure; a notebook shows it when this object is the last line of a cell.
+    panels : mapping
+        Metric (``"loss"``, ``"error"``) to its `BasinPanel`.
+    legend : matplotlib.legend.Legend
+        What the lines are.
+    """
+
+    figure: Figure | SubFigure
+    panels: Mapping[str, BasinPanel]
+    legend: Legend
+
+    def _repr_png_(self) -> bytes | None:
+        if not isinstance(self.figure, Figure) or self.figure.canvas.manager is not None:
+            return None  # pyplot shows its own figures
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def plot_basin(
+    dataset: xr.Dataset,
+    *,
+    ax: Axes | Sequence[Axes] | None = None,
+    metric: str | None = None,
+    level: float | None = None,
+) -> BasinArtists:
+    """Draw loss and error on a plane as filled contours, with its modes, the segments between them and their basins.
+
+    Where values span more than a factor of three, the levels are logarithmic. A dotted line joins an aligned copy to
+    its original, dashed ones the other modes. The connected component that holds a mode at the level of the loss is
+    outlined, in every panel: modes inside one outline lie in one component.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        A result of kind ``basin`` (docs/schema.md).
+    ax : matplotlib Axes or sequence of Axes, optional
+        Where to draw, one for each metric, in the style these axes have; by default a new figure in the style of this
+        package. Neither pyplot nor ``rcParams`` are touched. The legend stands below the first axes.
+    metric : {"loss", "error", "both"}, optional
+        What to draw; by default both where the dataset and ``ax`` have room for them, else the loss.
+    level : float, optional
+        Which of the dataset's levels is outlined; the first by default.
+
+    Returns
+    -------
+    BasinArtists
+
+    Raises
+    ------
+    SchemaError
+        If the dataset is no basin result.
+    UsageError
+        For an unknown or absent metric or level, a wrong number of axes, or a path.
+    """
+    check_dataset(dataset, "plot_basin")
+    level = _level(dataset, level)
+    given = None if ax is None else [ax] if isinstance(ax, Axes) else list(ax)
+    metrics = _metrics(dataset, metric, None if given is None else len(given))
+    if given is not None:
+        return _draw(dataset, dict(zip(metrics, given, strict=True)), level, below=given[0])
+    with house_style():
+        width = _WIDTH * len(metrics) / 2
+        figure = Figure(figsize=(width, _height(dataset, width / len(metrics))))
+        axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+        artists = _draw(dataset, dict(zip(metrics, axes, strict=True)), level, below=figure)
+        figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style
+    return artists
+
+
+def check_dataset(dataset: xr.Dataset, function: str) -> None:
+    """Refuse what is no basin result."""
+    if isinstance(dataset, (str, os.PathLike)):
+        path = str(dataset)
+        raise UsageError(f"{path!r} is a path: lmc.{function}(xarray.open_dataset({path!r})) draws it.")
+    if not isinstance(dataset, xr.Dataset):
+        raise UsageError(f"A whole Dataset is drawn, not a {type(dataset).__name__}.")
+    schema.validate(dataset, kind="basin")
+
+
+def field_of(dataset: xr.Dataset, metric: str) -> NDArray[np.float64]:
+    """Return the values of a metric, shape (v, u), as matplotlib has them."""
+    values = dataset["loss"] if metric == "loss" else 1 - dataset["accuracy"]
+    return values.transpose("v", "u").values.astype(np.float64)
+
+
+def contour_levels(values: NDArray[np.float64], floor: float = 0.0) -> NDArray[np.float64]:
+    """Return round levels that span the values: logarithmic where they are positive and spread, else even.
+
+    Parameters
+    ----------
+    values : array
+        Finite values count, the others do not.
+    floor : float
+        What is below counts as this much: the error of one example, below which a logarithm says nothing.
+    """
+    finite = np.maximum(values[np.isfinite(values)], floor)
+    if not finite.size:
+        return np.array([0.0, 1.0])
+    low, high = float(finite.min()), float(finite.max())
+    if low <= 0 or high < _STEEP * low:
+        return MaxNLocator(_FEWEST + 2).tick_values(low, high if high > low else low + 1)
+    for steps in _SERIES:
+        levels = _round_levels(low, high, steps)
+        if len(levels) >= _FEWEST:
+            break
+    return levels
+
+
+def _round_levels(low: float, high: float, steps: Sequence[float]) -> NDArray[np.float64]:
+    """Return the round numbers from the last that is not above ``low`` to the first that is not below ``high``."""
+    decades = range(int(np.floor(np.log10(low))), int(np.floor(np.log10(high))) + 2)
+    rounds = np.array([float(f"{step}e{decade}") for decade in decades for step in steps])
+    first = max(0, int(np.searchsorted(rounds, low, side="right")) - 1)
+    last = int(np.searchsorted(rounds, high))
+    return rounds[first : last + 1]
+
+
+def _metrics(dataset: xr.Dataset, metric: str | None, room: int | None) -> tuple[str, ...]:
+    if metric not in (None, "both", *METRICS):
+        raise unknown("metric", metric, ("both", *METRICS))
+    if metric is None:
+        metric = "loss" if room == 1 or "accuracy" not in dataset else "both"
+    metrics = METRICS if metric == "both" else (metric,)
+    if metric != "loss" and "accuracy" not in dataset:
+        raise UsageError(f"Metric {metric!r} needs the variable 'accuracy', which is not in the dataset: use 'loss'.")
+    if room not in (None, len(metrics)):
+        raise UsageError(f"Metric {metric!r} needs {len(metrics)} axes, ax has {room}.")
+    return metrics
+
+
+def _level(dataset: xr.Dataset, level: float | None) -> float:
+    levels = dataset["level"].values
+    if level is None:
+        return float(levels[0])
+    if level not in levels:
+        raise UsageError(
+            f"The dataset has no components at level {level:g}; it has {', '.join(map(repr, levels.tolist()))}."
+        )
+    return float(level)
+
+
+def _height(dataset: xr.Dataset, width: float) -> float:
+    """Return the height at which panels of equal aspect fill the figure: colour bars and labels take the rest."""
+    inner = width - 1.15
+    return float(np.clip(inner * np.ptp(dataset["v"].values) / np.ptp(dataset["u"].values), 1.2, 5.0)) + 1.0
+
+
+def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], level: float, below: Axes | Figure) -> BasinArtists:
+    panels = {metric: _panel(ax, dataset, metric, level) for metric, ax in axes.items()}
+    first, *others = panels.values()
+    first.axes.set_ylabel(textwrap.fill(_label(dataset["v"]), 32))
+    if not isinstance(below, Figure):
+        for panel in others:
+            panel.axes.set_ylabel(first.axes.get_ylabel())
+    handles = _handles(dataset, first, level)
+    figure = first.axes.figure
+    if isinstance(below, Figure):
+        legend = below.legend(handles=handles, loc="outside lower center", ncols=2)
+    else:
+        legend = below.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.22), fontsize="x-small")
+    return BasinArtists(figure, panels, legend)
+
+
+def _panel(ax: Axes, dataset: xr.Dataset, metric: str, level: float) -> BasinPanel:
+    u, v = dataset["u"].values, dataset["v"].values
+    values = field_of(dataset, metric)
+    levels = contour_levels(values, floor=0.0 if metric == "loss" else _one_example(dataset, values))
+    norm = BoundaryNorm(levels, 256)
+    shown = np.ma.masked_invalid(np.clip(values, levels[0], levels[-1]))
+    contours = ax.contourf(u, v, shown, levels=levels, norm=norm, cmap=_MAP, zorder=1)
+    ax.contour(u, v, shown, levels=levels, colors="white", linewidths=0.3, alpha=0.6, zorder=1.5)
+    bar = _colorbar(ax, contours, levels, metric, dataset)
+    segments = {pair: _segment(ax, dataset, pair) for pair in itertools.combinations(_names(dataset), 2)}
+    modes, labels = _modes(ax, dataset)
+    outlines = _outlines(ax, dataset, level)
+    ax.set_aspect("equal")
+    ax.grid(False)
+    ax.set_xlabel(textwrap.fill(_label(dataset["u"]), 40))
+    split = dataset["split"].item()
+    ax.set_title("" if split == "all" else f"{split} {metric}")
+    return BasinPanel(ax, contours, bar, modes, labels, segments, outlines)
+
+
+def _colorbar(
+    ax: Axes, contours: QuadContourSet, levels: NDArray[np.float64], metric: str, dataset: xr.Dataset
+) -> Colorbar:
+    mappable = ScalarMappable(contours.norm, contours.cmap)
+    figure = ax.figure
+    assert figure is not None
+    bar = figure.colorbar(mappable, ax=ax, spacing="uniform", fraction=0.05, pad=0.02)
+    bar.set_ticks(list(levels), labels=[f"{level:g}" for level in levels])
+    bar.ax.minorticks_off()
+    bar.set_label(_label(dataset["loss"]) if metric == "loss" else "error")
+    return bar
+
+
+def _one_example(dataset: xr.Dataset, values: NDArray[np.float64]) -> float:
+    """Return the least error that is not zero, where some is zero: a logarithm has to begin somewhere."""
+    positive = values[np.isfinite(values) & (values > 0)]
+    return float(positive.min()) if positive.size else 0.0
+
+
+def _segment(ax: Axes, dataset: xr.Dataset, pair: tuple[str, str]) -> Line2D:
+    ends = dataset.sel(mode=list(pair))
+    style = _COPY if is_copy(dataset, pair) else _SEGMENT
+    (line,) = ax.plot(ends["mode_u"].values, ends["mode_v"].values, marker="", **style)
+    return line
+
+
+def is_copy(dataset: xr.Dataset, pair: tuple[str, str]) -> bool:
+    """Say whether one of two modes is the aligned copy of the other."""
+    originals = {name: str(dataset["mode_copy_of"].sel(mode=name).item()) for name in pair}
+    return originals[pair[0]] == pair[1] or originals[pair[1]] == pair[0]
+
+
+def _modes(ax: Axes, dataset: xr.Dataset) -> tuple[dict[str, Line2D], dict[str, Annotation]]:
+    """Mark the modes, their names on the side that faces away from the others."""
+    names = _names(dataset)
+    places = np.stack([dataset["mode_u"].values, dataset["mode_v"].values], axis=-1)
+    centre = places.mean(axis=0)
+    marks, labels = {}, {}
+    for name, place in zip(names, places, strict=True):
+        (marks[name],) = ax.plot(*place, linestyle="", **_MODE)
+        away = np.sign(np.round(place - centre, 12))
+        offset = (0, 8) if len(names) == 1 or away[1] > 0 else (0, -8)
+        vertical = "bottom" if offset[1] > 0 else "top"
+        labels[name] = ax.annotate(name, place, offset, textcoords="offset points", ha="center", va=vertical, **_LABEL)
+    return marks, labels
+
+
+def _outlines(ax: Axes, dataset: xr.Dataset, level: float) -> dict[tuple[str, ...], QuadContourSet]:
+    """Outline each component that holds a mode; modes above the level have none."""
+    one = dataset.sel(level=level)
+    u, v, loss = dataset["u"].values, dataset["v"].values, field_of(dataset, "loss")
+    labels = one["component"].transpose("v", "u").values
+    held: dict[int, list[str]] = {}
+    for name, label in zip(_names(dataset), one["mode_component"].values.tolist(), strict=True):
+        held.setdefault(int(label), []).append(name)
+    outlines = {}
+    for style, (label, names) in zip(itertools.cycle(_OUTLINES), held.items()):
+        if label:
+            # What lies below the level elsewhere is lifted above it, so that the contour is that of this component.
+            lifted = np.where((labels == label) | (loss > level), loss, 2 * abs(level) + 1)
+            lines = ax.contour(u, v, lifted, levels=[level], linestyles=[style], zorder=4, **_OUTLINE)
+            lines.set_path_effects(_HALO)
+            outlines[tuple(names)] = lines
+    return outlines
+
+
+def _handles(dataset: xr.Dataset, panel: BasinPanel, level: float) -> list[Line2D]:
+    """Return the legend's lines: which modes share a component, and what joins them."""
+    units = dataset["loss"].attrs["units"]
+    at = f"loss ≤ {level:g}" + ("" if units == "1" else f" {units}")
+    handles = []
+    for style, names in zip(itertools.cycle(_OUTLINES), panel.outlines):
+        text = f"{', '.join(names)}: {'one component' if len(names) > 1 else 'a component'} of {at}"
+        handles.append(Line2D([], [], color="black", linewidth=1.4, linestyle=style, marker="", label=text))
+    pairs = list(panel.segments)
+    if any(not is_copy(dataset, pair) for pair in pairs):
+        handles.append(Line2D([], [], **{**_SEGMENT, "marker": ""}, label="straight path"))
+    copies = [pair for pair in pairs if is_copy(dataset, pair)]
+    if copies:
+        handles.append(Line2D([], [], **{**_COPY, "marker": ""}, label="a mode and its aligned copy"))
+    return handles
+
+
+def _names(dataset: xr.Dataset) -> list[str]:
+    return [str(name) for name in dataset["mode"].values]
+
+
+def _label(variable: xr.DataArray) -> str:
+    name, units = variable.attrs["long_name"], variable.attrs["units"]
+    return name if units == "1" else f"{name} ({units})"
