@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lmc.alignment import align as align
     from lmc.architectures import resolve as resolve
     from lmc.barriers import measure_barrier as measure_barrier
+    from lmc.barriers import measure_basin as measure_basin
     from lmc.checkpoints import Checkpoint as Checkpoint
     from lmc.checkpoints import load as load
     from lmc.checkpoints import save as save
@@ -25,9 +26,13 @@ if TYPE_CHECKING:
     from lmc.datasets import as_data as as_data
     from lmc.datasets import open_data as open_data
     from lmc.interpolation import LinearPath as LinearPath
+    from lmc.interpolation import Plane as Plane
     from lmc.interpolation import reset_batchnorm as reset_batchnorm
     from lmc.pipeline import barrier as barrier
+    from lmc.pipeline import basin as basin
     from lmc.plotting import plot_barrier as plot_barrier
+    from lmc.plotting import plot_basin as plot_basin
+    from lmc.plotting import plot_basin_surface as plot_basin_surface
     from lmc.plotting import save_figure as save_figure
     from lmc.symmetry import PermutationSpec as PermutationSpec
     from lmc.symmetry import find_symmetries as find_symmetries
@@ -46,18 +51,23 @@ _HOME = {
     "LmcError": "lmc._errors",
     "Normalization": "lmc.datasets",
     "PermutationSpec": "lmc.symmetry",
+    "Plane": "lmc.interpolation",
     "RandomPermutation": "lmc.alignment",
     "SymmetryError": "lmc._errors",
     "WeightMatching": "lmc.alignment",
     "align": "lmc.alignment",
     "as_data": "lmc.datasets",
     "barrier": "lmc.pipeline",
+    "basin": "lmc.pipeline",
     "find_symmetries": "lmc.symmetry",
     "load": "lmc.checkpoints",
     "load_permutation": "lmc.symmetry",
     "measure_barrier": "lmc.barriers",
+    "measure_basin": "lmc.barriers",
     "open_data": "lmc.datasets",
     "plot_barrier": "lmc.plotting",
+    "plot_basin": "lmc.plotting",
+    "plot_basin_surface": "lmc.plotting",
     "reset_batchnorm": "lmc.interpolation",
     "resolve": "lmc.architectures",
     "save": "lmc.checkpoints",

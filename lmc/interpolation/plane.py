@@ -164,7 +164,7 @@ class Plane:
         if len(self.names) == 1:
             return f"random direction from {self.names[0]} (norms of its filters)", "another random direction"
         first, second = self.names[:2]
-        return f"distance from {first} towards {second}", f"distance from the line through {first} and {second}"
+        return f"distance from {first} towards {second}", f"distance from the line {first}-{second}"
 
     def weights(self, u: float, v: float) -> NDArray[np.float64]:
         """Return the barycentric coordinates of a position, shape (3,), summing to 1; a corner has exactly 1."""

@@ -8,18 +8,19 @@ import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import BoundaryNorm, Normalize
+from matplotlib.colors import BoundaryNorm
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from lmc.plotting.style import house_style
 METRICS = ("loss", "error")
 
 _WIDTH = 6.8  # inches, two columns of a paper
-_MAP = "viridis_r"
+COLORMAP = "viridis_r"
 _SERIES = (
     (1.0, 2.0, 5.0),
     (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
@@ -39,12 +40,20 @@ _SERIES = (
 )
 _FEWEST = 8  # levels
 _STEEP = 3.0  # ratio of the largest to the smallest value, from which on levels are logarithmic
-_HALO = [withStroke(linewidth=2.4, foreground="white")]
-_OUTLINES = ("-", (0, (4, 2)), (0, (1, 1.5)))
+_HALO: list[AbstractPathEffect] = [withStroke(linewidth=2.4, foreground="white")]
+_THIN_HALO: list[AbstractPathEffect] = [withStroke(linewidth=1.8, foreground="white", alpha=0.5)]
+_OUTLINES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)))
 _OUTLINE = {"colors": "black", "linewidths": 1.4}
 _SEGMENT = {"color": "0.15", "linewidth": 0.8, "linestyle": (0, (5, 2)), "zorder": 3}
-_COPY = {"color": "#D55E00", "linewidth": 1.3, "linestyle": (0, (1, 1)), "zorder": 3}
-_MODE = {"marker": "o", "markersize": 4.5, "markerfacecolor": "white", "markeredgecolor": "black", "zorder": 5}
+_COPY = {"color": "#B94E00", "linewidth": 1.3, "linestyle": (0, (1, 1)), "zorder": 3}
+_MODE = {
+    "marker": "o",
+    "markersize": 4.5,
+    "markerfacecolor": "white",
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.9,
+    "zorder": 5,
+}
 _LABEL = {
     "fontsize": "small",
     "zorder": 6,
@@ -173,12 +182,9 @@ def contour_levels(values: NDArray[np.float64], floor: float = 0.0) -> NDArray[n
         return np.array([0.0, 1.0])
     low, high = float(finite.min()), float(finite.max())
     if low <= 0 or high < _STEEP * low:
-        return MaxNLocator(_FEWEST + 2).tick_values(low, high if high > low else low + 1)
-    for steps in _SERIES:
-        levels = _round_levels(low, high, steps)
-        if len(levels) >= _FEWEST:
-            break
-    return levels
+        return np.asarray(MaxNLocator(_FEWEST + 2).tick_values(low, high if high > low else low + 1))
+    found = [_round_levels(low, high, steps) for steps in _SERIES]
+    return next((levels for levels in found if len(levels) >= _FEWEST), found[-1])
 
 
 def _round_levels(low: float, high: float, steps: Sequence[float]) -> NDArray[np.float64]:
@@ -223,7 +229,7 @@ def _height(dataset: xr.Dataset, width: float) -> float:
 def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], level: float, below: Axes | Figure) -> BasinArtists:
     panels = {metric: _panel(ax, dataset, metric, level) for metric, ax in axes.items()}
     first, *others = panels.values()
-    first.axes.set_ylabel(textwrap.fill(_label(dataset["v"]), 32))
+    first.axes.set_ylabel(textwrap.fill(label_of(dataset["v"]), 32))
     if not isinstance(below, Figure):
         for panel in others:
             panel.axes.set_ylabel(first.axes.get_ylabel())
@@ -242,7 +248,7 @@ def _panel(ax: Axes, dataset: xr.Dataset, metric: str, level: float) -> BasinPan
     levels = contour_levels(values, floor=0.0 if metric == "loss" else _one_example(dataset, values))
     norm = BoundaryNorm(levels, 256)
     shown = np.ma.masked_invalid(np.clip(values, levels[0], levels[-1]))
-    contours = ax.contourf(u, v, shown, levels=levels, norm=norm, cmap=_MAP, zorder=1)
+    contours = ax.contourf(u, v, shown, levels=levels, norm=norm, cmap=COLORMAP, zorder=1)
     ax.contour(u, v, shown, levels=levels, colors="white", linewidths=0.3, alpha=0.6, zorder=1.5)
     bar = _colorbar(ax, contours, levels, metric, dataset)
     segments = {pair: _segment(ax, dataset, pair) for pair in itertools.combinations(_names(dataset), 2)}
@@ -250,7 +256,7 @@ def _panel(ax: Axes, dataset: xr.Dataset, metric: str, level: float) -> BasinPan
     outlines = _outlines(ax, dataset, level)
     ax.set_aspect("equal")
     ax.grid(False)
-    ax.set_xlabel(textwrap.fill(_label(dataset["u"]), 40))
+    ax.set_xlabel(textwrap.fill(label_of(dataset["u"]), 40))
     split = dataset["split"].item()
     ax.set_title("" if split == "all" else f"{split} {metric}")
     return BasinPanel(ax, contours, bar, modes, labels, segments, outlines)
@@ -265,7 +271,7 @@ def _colorbar(
     bar = figure.colorbar(mappable, ax=ax, spacing="uniform", fraction=0.05, pad=0.02)
     bar.set_ticks(list(levels), labels=[f"{level:g}" for level in levels])
     bar.ax.minorticks_off()
-    bar.set_label(_label(dataset["loss"]) if metric == "loss" else "error")
+    bar.set_label(label_of(dataset["loss"]) if metric == "loss" else "error")
     return bar
 
 
@@ -279,6 +285,7 @@ def _segment(ax: Axes, dataset: xr.Dataset, pair: tuple[str, str]) -> Line2D:
     ends = dataset.sel(mode=list(pair))
     style = _COPY if is_copy(dataset, pair) else _SEGMENT
     (line,) = ax.plot(ends["mode_u"].values, ends["mode_v"].values, marker="", **style)
+    line.set_path_effects(_THIN_HALO)
     return line
 
 
@@ -343,6 +350,7 @@ def _names(dataset: xr.Dataset) -> list[str]:
     return [str(name) for name in dataset["mode"].values]
 
 
-def _label(variable: xr.DataArray) -> str:
+def label_of(variable: xr.DataArray) -> str:
+    """Return the long name of a variable with its units."""
     name, units = variable.attrs["long_name"], variable.attrs["units"]
     return name if units == "1" else f"{name} ({units})"
