@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +100,7 @@ class Plane:
         base = np.sqrt(gram[0, 0])
         along = gram[0, 1] / base if base else 0.0
         above = np.sqrt(max(0.0, gram[1, 1] - along**2))
-        if not above > _FLAT * max(base, np.sqrt(gram[1, 1])):
+        if not min(base, above) > _FLAT * np.sqrt(gram.max()):
             equal = _equal_modes(gram, names)
             why = f"{equal} are the same weights" if equal else f"{names[2]} lies on the line of {names[0]}, {names[1]}"
             raise MismatchError(f"No plane goes through {', '.join(names)}: {why}. Pass three modes that span one.")
@@ -272,15 +271,12 @@ def _widest(values: Sequence[Tensor]) -> torch.dtype:
 
 def _displaced(mode: StateDict, moving: Collection[str], draw: torch.Generator) -> dict[str, Tensor]:
     """Return the mode one filter-normalised direction away from itself; what does not move is the mode's own."""
-    moved: dict[tuple[Any, ...], Tensor] = {}
-    state = dict(mode)
+    first = _first_names((mode, mode))
+    moved: dict[str, Tensor] = {}
     for name in moving:
-        tensor = mode[name].detach()
-        key = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        if key not in moved:
-            moved[key] = tensor + _direction(tensor, draw)
-        state[name] = moved[key]
-    return state
+        if first[name] not in moved:
+            moved[first[name]] = mode[name].detach() + _direction(mode[name].detach(), draw)
+    return {name: moved.get(first[name], tensor) for name, tensor in mode.items()}
 
 
 def _direction(tensor: Tensor, draw: torch.Generator) -> Tensor:
