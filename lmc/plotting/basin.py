@@ -6,7 +6,7 @@ import io
 import itertools
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,8 @@ _SERIES = (
 )
 _FEWEST = 8  # levels
 _STEEP = 3.0  # ratio of the largest to the smallest value, from which on levels are logarithmic
+_MOST_FOR_LEGEND = 0.5  # of the height of the user's axes
+_BESIDE_BAR = 0.82  # of their width
 _HALO: list[AbstractPathEffect] = [withStroke(linewidth=2.4, foreground="white")]
 _THIN_HALO: list[AbstractPathEffect] = [withStroke(linewidth=1.8, foreground="white", alpha=0.5)]
 _OUTLINES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)))
@@ -167,7 +169,7 @@ def field_of(dataset: xr.Dataset, metric: str) -> NDArray[np.float64]:
     return values.transpose("v", "u").values.astype(np.float64)
 
 
-def contour_levels(values: NDArray[np.float64], floor: float = 0.0) -> NDArray[np.float64]:
+def contour_levels(values: NDArray[np.float64], floor: float = -np.inf) -> NDArray[np.float64]:
     """Return round levels that span the values: logarithmic where they are positive and spread, else even.
 
     Parameters
@@ -222,35 +224,47 @@ def _level(dataset: xr.Dataset, level: float | None) -> float:
 
 def _height(dataset: xr.Dataset, width: float) -> float:
     """Return the height at which panels of equal aspect fill the figure: colour bars and labels take the rest."""
-    inner = width - 1.15
-    return float(np.clip(inner * np.ptp(dataset["v"].values) / np.ptp(dataset["u"].values), 1.2, 5.0)) + 1.0
+    inner = width - 0.9
+    return float(np.clip(inner * np.ptp(dataset["v"].values) / np.ptp(dataset["u"].values), 1.2, 5.0)) + 1.15
 
 
 def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], level: float, below: Axes | Figure) -> BasinArtists:
     panels = {metric: _panel(ax, dataset, metric, level) for metric, ax in axes.items()}
-    first, *others = panels.values()
+    first = next(iter(panels.values()))
     first.axes.set_ylabel(textwrap.fill(label_of(dataset["v"]), 32))
-    if not isinstance(below, Figure):
-        for panel in others:
-            panel.axes.set_ylabel(first.axes.get_ylabel())
     handles = _handles(dataset, first, level)
     figure = first.axes.figure
     if isinstance(below, Figure):
-        legend = below.legend(handles=handles, loc="outside lower center", ncols=2)
+        legend = below.legend(handles=handles, loc="outside lower center", ncols=len(panels))
     else:
-        legend = below.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.22), fontsize="x-small")
+        legend = below.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.25), fontsize="x-small")
+        _make_room(panels.values(), legend)
     return BasinArtists(figure, panels, legend)
+
+
+def _make_room(panels: Iterable[BasinPanel], legend: Legend) -> None:
+    """Keep colour bars and the legend within the place that the user's axes had."""
+    axes = [panel.axes for panel in panels]
+    figure = axes[0].get_figure(root=True)
+    if figure is None or figure.get_layout_engine() is not None:
+        return  # an engine makes the room itself
+    figure.draw_without_rendering()
+    below = min(_MOST_FOR_LEGEND, legend.get_window_extent().height / axes[0].get_window_extent().height)
+    for ax in axes:
+        place = ax.get_position(original=True)
+        width, height = _BESIDE_BAR * place.width, (1 - below) * place.height
+        ax.set_position((place.x0, place.y1 - height, width, height))
 
 
 def _panel(ax: Axes, dataset: xr.Dataset, metric: str, level: float) -> BasinPanel:
     u, v = dataset["u"].values, dataset["v"].values
     values = field_of(dataset, metric)
-    levels = contour_levels(values, floor=0.0 if metric == "loss" else _one_example(dataset, values))
+    levels = contour_levels(values, floor=-np.inf if metric == "loss" else _one_example(dataset, values))
     norm = BoundaryNorm(levels, 256)
     shown = np.ma.masked_invalid(np.clip(values, levels[0], levels[-1]))
     contours = ax.contourf(u, v, shown, levels=levels, norm=norm, cmap=COLORMAP, zorder=1)
     ax.contour(u, v, shown, levels=levels, colors="white", linewidths=0.3, alpha=0.6, zorder=1.5)
-    bar = _colorbar(ax, contours, levels, metric, dataset)
+    bar = _colorbar(ax, contours, levels)
     segments = {pair: _segment(ax, dataset, pair) for pair in itertools.combinations(_names(dataset), 2)}
     modes, labels = _modes(ax, dataset)
     outlines = _outlines(ax, dataset, level)
@@ -258,20 +272,19 @@ def _panel(ax: Axes, dataset: xr.Dataset, metric: str, level: float) -> BasinPan
     ax.grid(False)
     ax.set_xlabel(textwrap.fill(label_of(dataset["u"]), 40))
     split = dataset["split"].item()
-    ax.set_title("" if split == "all" else f"{split} {metric}")
+    title = label_of(dataset["loss"]) if metric == "loss" else metric
+    ax.set_title(title if split == "all" else f"{split} {title}")
     return BasinPanel(ax, contours, bar, modes, labels, segments, outlines)
 
 
-def _colorbar(
-    ax: Axes, contours: QuadContourSet, levels: NDArray[np.float64], metric: str, dataset: xr.Dataset
-) -> Colorbar:
+def _colorbar(ax: Axes, contours: QuadContourSet, levels: NDArray[np.float64]) -> Colorbar:
+    """Stand a bar as high as the axes beside them: one that takes its room from them would not follow their aspect."""
     mappable = ScalarMappable(contours.norm, contours.cmap)
     figure = ax.figure
     assert figure is not None
-    bar = figure.colorbar(mappable, ax=ax, spacing="uniform", fraction=0.05, pad=0.02)
+    bar = figure.colorbar(mappable, cax=ax.inset_axes((1.03, 0, 0.05, 1)), spacing="uniform")
     bar.set_ticks(list(levels), labels=[f"{level:g}" for level in levels])
     bar.ax.minorticks_off()
-    bar.set_label(label_of(dataset["loss"]) if metric == "loss" else "error")
     return bar
 
 
@@ -335,7 +348,8 @@ def _handles(dataset: xr.Dataset, panel: BasinPanel, level: float) -> list[Line2
     at = f"loss ≤ {level:g}" + ("" if units == "1" else f" {units}")
     handles = []
     for style, names in zip(itertools.cycle(_OUTLINES), panel.outlines):
-        text = f"{', '.join(names)}: {'one component' if len(names) > 1 else 'a component'} of {at}"
+        which = "another" if handles else "one" if len(names) > 1 else "a"
+        text = f"{', '.join(names)}: {which} component of {at}"
         handles.append(Line2D([], [], color="black", linewidth=1.4, linestyle=style, marker="", label=text))
     pairs = list(panel.segments)
     if any(not is_copy(dataset, pair) for pair in pairs):

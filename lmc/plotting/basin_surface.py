@@ -111,5 +111,5 @@ def _draw(ax: Axes3D, dataset: xr.Dataset, elevation: float, azimuth: float) -> 
     ax.set(xlabel="u", ylabel="v", zlabel=label_of(dataset["loss"]))
     ax.zaxis.set_ticks(height(ticks).tolist(), labels=[f"{tick:g}" for tick in ticks])
     ax.view_init(elevation, azimuth)
-    ax.set_box_aspect(None, zoom=0.88)  # names of axes lie outside what layout engines see
+    ax.set_box_aspect(None, zoom=0.88)  # pyright: ignore[reportArgumentType]
     return SurfaceArtists(ax.figure, ax, surface, modes, labels)
