@@ -84,7 +84,7 @@ def measure_basin(
     batch_size, device, dtype
         As in :func:`lmc.evaluation.evaluate_path`.
     memory : int, in bytes
-        Room for the values of examples that are held at the same time, unless ``examples`` keeps them all.
+        Room for the values of examples at the points that are evaluated together; ``examples`` keeps them all besides.
     attrs : mapping, optional
         Provenance to store; checked before anything is computed.
     progress : callable, optional
@@ -135,7 +135,8 @@ def measure_basin(
     schema.check_attrs(schema.sanitize_attrs(stored))
     points = GridPoints(module, plane, u, v, train, {"device": device, "dtype": dtype})
     options = {"loss": loss, "batch_size": batch_size, "device": device, "dtype": dtype, "progress": progress}
-    values = evaluate_grid(points, data, options, (resamples, seed, confidence), math.inf if examples else memory)
+    bootstrap = {"resamples": resamples, "seed": seed, "confidence": confidence}
+    values = evaluate_grid(points, data, options, **bootstrap, memory=memory, examples=examples)
     found = values.variables((u.size, v.size), examples)
     found |= _modes(found, nodes, plane, copies or {})
     found |= _saddles(values, nodes, (u.size, v.size), neighbours, confidence)

@@ -15,9 +15,14 @@ from torch import Tensor, nn
 from lmc._errors import InputError
 from lmc.barriers.intervals import bootstrap_means
 from lmc.datasets import AbstractData
-from lmc.evaluation import evaluate_path
-from lmc.evaluation.engine import state_bytes
+from lmc.evaluation import PathEvaluation, evaluate_path
 from lmc.interpolation import Plane, batchnorm_layers, reset_batchnorm
+
+_BYTES = 4 + 1 + 8
+"""Of one example at one point: its loss, whether it is correct, and either in float64 for the bootstrap."""
+
+_UNKNOWN_SIZE = 60_000
+"""Examples to reckon with where a stream does not tell."""
 
 
 @dataclass(frozen=True)
@@ -69,32 +74,46 @@ class GridValues:
 
 
 def evaluate_grid(
-    points: GridPoints, data: AbstractData, options: dict[str, Any], resampling: tuple[int, int, float], memory: float
+    points: GridPoints,
+    data: AbstractData,
+    options: dict[str, Any],
+    *,
+    resamples: int,
+    seed: int,
+    confidence: float,
+    memory: int,
+    examples: bool,
 ) -> GridValues:
-    """Evaluate every point of the grid; values of examples are reduced chunk by chunk, as memory asks for."""
-    resamples, seed, confidence = resampling
-    each = 5 * (data.size or 10_000) + state_bytes(points.module, options["dtype"])
-    held = points.count if math.isinf(memory) else int(max(1, memory // each))
-    parts = []
+    """Evaluate every point of the grid; values of examples are reduced chunk by chunk, and dropped unless kept."""
+    held = max(1, memory // (_BYTES * (data.size or _UNKNOWN_SIZE)))
+    size, seconds, parts, kept = 0, 0.0, [], []
     for start in range(0, points.count, held):
-        numbers = np.arange(start, min(start + held, points.count))
-        try:
-            found = evaluate_path(points.module, points, numbers, data, **options)
-        except InputError as error:
-            if type(error) is not InputError:
-                raise
-            raise InputError(
-                f"On the plane, where t counts the points (t = u * {points.v.size} + v, by their indices): {error} A "
-                "smaller margin stays closer to the modes."
-            ) from error
+        found = _evaluate(points, np.arange(start, min(start + held, points.count)), data, options)
         kinds = [found.example_loss] + ([] if found.example_correct is None else [found.example_correct])
         mean = np.stack([kind.mean(axis=1, dtype=np.float64) for kind in kinds])
-        drawn = [bootstrap_means(kind.T, resamples=resamples, seed=seed) for kind in kinds]
-        parts.append((mean, _intervals(kinds, mean, confidence), np.stack(drawn), found.seconds, kinds))
-    means, intervals, draws, seconds, kinds = zip(*parts, strict=True)
-    kept = [np.concatenate(kind) for kind in zip(*kinds, strict=True)] if math.isinf(memory) else []
-    joined = np.concatenate(means, axis=1), np.concatenate(intervals, axis=1), np.concatenate(draws, axis=2)
-    return GridValues(*joined, kinds[0][0].shape[1], sum(seconds), kept)
+        # One seed draws the same resamples for every chunk.
+        drawn = np.stack([bootstrap_means(kind.T, resamples=resamples, seed=seed) for kind in kinds])
+        parts.append((mean, _intervals(kinds, mean, confidence), drawn.swapaxes(1, 2)))
+        size, seconds = kinds[0].shape[1], seconds + found.seconds
+        if examples:
+            kept.append(kinds)
+    mean, interval, drawn = (np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True))
+    joined = [np.concatenate(pieces) for pieces in zip(*kept, strict=True)]
+    return GridValues(mean, interval, drawn.swapaxes(1, 2), size, seconds, joined)
+
+
+def _evaluate(
+    points: GridPoints, numbers: NDArray[np.int64], data: AbstractData, options: dict[str, Any]
+) -> PathEvaluation:
+    try:
+        return evaluate_path(points.module, points, numbers, data, **options)
+    except InputError as error:
+        if type(error) is not InputError:
+            raise
+        raise InputError(
+            f"On the plane, where t counts the points (t = u * {points.v.size} + v, by their indices): {error} A "
+            "smaller margin stays closer to the modes."
+        ) from error
 
 
 def _intervals(kinds: list[NDArray[Any]], mean: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:

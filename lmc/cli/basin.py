@@ -221,7 +221,8 @@ def _levels(result: xr.Dataset) -> list[list[str]]:
                 lines.append(f"  {names}: above the level")
                 continue
             least = "at least " if one["reaches_border"] else ""
-            shared = "in one component" if len(one["modes"]) > 1 else "in a component of its own"
+            alone = "in a component of its own" if result.sizes["mode"] > 1 else "in a component"
+            shared = "in one component" if len(one["modes"]) > 1 else alone
             share = 100 * one["area"] / total
             lines.append(f"  {names}: {shared}, {least}{share:.0f}% of the grid (area {one['area']:.4g})")
         found.append(lines)

@@ -161,7 +161,7 @@ class Plane:
     def axis_labels(self) -> tuple[str, str]:
         """What u and v are, for the labels of axes."""
         if len(self.names) == 1:
-            return f"random direction from {self.names[0]} (norms of its filters)", "another random direction"
+            return "random direction (filter norms)", "another random direction (filter norms)"
         first, second = self.names[:2]
         return f"distance from {first} towards {second}", f"distance from the line {first}-{second}"
 

@@ -24,6 +24,8 @@ from lmc.pipeline.prove import Proof, prove
 ALIGNED = "B aligned"
 """What the third mode of two networks is called."""
 
+_OURS = {"module", "plane", "copies"}  # arguments of measure_basin that are made here
+
 
 def basin(
     model: nn.Module,
@@ -76,8 +78,9 @@ def basin(
     """
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}: pass a module, such as lmc.resolve('mlp', ...).module.")
+    possible = {*inspect.signature(measure_basin).parameters} - _OURS
     for setting in settings:
-        if setting not in (possible := inspect.signature(measure_basin).parameters):
+        if setting not in possible:
             raise UsageError(f"lmc.basin has no setting {setting!r}.{did_you_mean(setting, possible)}")
     if not 1 <= len(states) <= 3:
         raise UsageError(f"A plane is around one network, or through two or three; got {len(states)}.")

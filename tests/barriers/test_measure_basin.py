@@ -135,6 +135,8 @@ def test_chunks_of_the_grid_change_nothing() -> None:
     whole, parts = (measure_basin(MODULE, PLANE, DATA, memory=memory, **SMALL) for memory in (2**30, 1))
     xr.testing.assert_allclose(whole.drop_vars("seconds_evaluate"), parts.drop_vars("seconds_evaluate"), rtol=1e-5)
     assert "example_loss" not in whole and "example" not in whole.dims
+    kept = measure_basin(MODULE, PLANE, DATA, memory=1, examples=True, **SMALL)
+    np.testing.assert_allclose(kept.example_loss.astype("f8").mean("example"), kept.loss, rtol=1e-12)
 
 
 def test_the_dataset_is_valid_labelled_and_survives_a_file(measured: xr.Dataset, tmp_path) -> None:
