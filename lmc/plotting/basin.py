@@ -22,24 +22,17 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 from matplotlib.text import Annotation
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.levels import contour_levels
 from lmc.plotting.style import house_style
 
 METRICS = ("loss", "error")
 
 _WIDTH = 6.8  # inches, two columns of a paper
 COLORMAP = "viridis_r"
-_SERIES = (
-    (1.0, 2.0, 5.0),
-    (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
-    (1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0),
-)
-_FEWEST = 8  # levels
-_STEEP = 3.0  # ratio of the largest to the smallest value, from which on levels are logarithmic
 _MOST_FOR_LEGEND = 0.5  # of the height of the user's axes
 _BESIDE_BAR = 0.82  # of their width
 _HALO: list[AbstractPathEffect] = [withStroke(linewidth=2.4, foreground="white")]
@@ -167,35 +160,6 @@ def field_of(dataset: xr.Dataset, metric: str) -> NDArray[np.float64]:
     """Return the values of a metric, shape (v, u), as matplotlib has them."""
     values = dataset["loss"] if metric == "loss" else 1 - dataset["accuracy"]
     return values.transpose("v", "u").values.astype(np.float64)
-
-
-def contour_levels(values: NDArray[np.float64], floor: float = -np.inf) -> NDArray[np.float64]:
-    """Return round levels that span the values: logarithmic where they are positive and spread, else even.
-
-    Parameters
-    ----------
-    values : array
-        Finite values count, the others do not.
-    floor : float
-        What is below counts as this much: the error of one example, below which a logarithm says nothing.
-    """
-    finite = np.maximum(values[np.isfinite(values)], floor)
-    if not finite.size:
-        return np.array([0.0, 1.0])
-    low, high = float(finite.min()), float(finite.max())
-    if low <= 0 or high < _STEEP * low:
-        return np.asarray(MaxNLocator(_FEWEST + 2).tick_values(low, high if high > low else low + 1))
-    found = [_round_levels(low, high, steps) for steps in _SERIES]
-    return next((levels for levels in found if len(levels) >= _FEWEST), found[-1])
-
-
-def _round_levels(low: float, high: float, steps: Sequence[float]) -> NDArray[np.float64]:
-    """Return the round numbers from the last that is not above ``low`` to the first that is not below ``high``."""
-    decades = range(int(np.floor(np.log10(low))), int(np.floor(np.log10(high))) + 2)
-    rounds = np.array([float(f"{step}e{decade}") for decade in decades for step in steps])
-    first = max(0, int(np.searchsorted(rounds, low, side="right")) - 1)
-    last = int(np.searchsorted(rounds, high))
-    return rounds[first : last + 1]
 
 
 def _metrics(dataset: xr.Dataset, metric: str | None, room: int | None) -> tuple[str, ...]:

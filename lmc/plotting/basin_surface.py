@@ -15,7 +15,8 @@ from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Line3D, Poly3DCollection, Text3D
 from numpy.typing import NDArray
 
-from lmc.plotting.basin import COLORMAP, check_dataset, contour_levels, field_of, label_of
+from lmc.plotting.basin import COLORMAP, check_dataset, field_of, label_of
+from lmc.plotting.levels import contour_levels
 from lmc.plotting.style import house_style
 
 _MODE = {

@@ -17,7 +17,7 @@ from matplotlib.path import Path as Outline
 
 from lmc._errors import SchemaError, UsageError
 from lmc.plotting import plot_basin, plot_basin_surface, save_figure
-from lmc.plotting.basin import contour_levels
+from lmc.plotting.levels import contour_levels
 from lmc.plotting.style import house_style
 
 MakeBasin = Callable[..., xr.Dataset]
