@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lmc.alignment import align as align
     from lmc.architectures import resolve as resolve
     from lmc.barriers import measure_barrier as measure_barrier
+    from lmc.barriers import measure_basin as measure_basin
     from lmc.checkpoints import Checkpoint as Checkpoint
     from lmc.checkpoints import load as load
     from lmc.checkpoints import save as save
@@ -26,16 +27,20 @@ if TYPE_CHECKING:
     from lmc.datasets import open_data as open_data
     from lmc.interpolation import BezierPath as BezierPath
     from lmc.interpolation import LinearPath as LinearPath
+    from lmc.interpolation import Plane as Plane
     from lmc.interpolation import PolygonalPath as PolygonalPath
     from lmc.interpolation import SphericalPath as SphericalPath
     from lmc.interpolation import move_only as move_only
     from lmc.interpolation import reset_batchnorm as reset_batchnorm
     from lmc.interpolation import train_curve as train_curve
     from lmc.pipeline import barrier as barrier
+    from lmc.pipeline import basin as basin
     from lmc.pipeline import load_curve as load_curve
     from lmc.pipeline import measure_curve as measure_curve
     from lmc.pipeline import save_curve as save_curve
     from lmc.plotting import plot_barrier as plot_barrier
+    from lmc.plotting import plot_basin as plot_basin
+    from lmc.plotting import plot_basin_surface as plot_basin_surface
     from lmc.plotting import save_figure as save_figure
     from lmc.symmetry import PermutationSpec as PermutationSpec
     from lmc.symmetry import find_symmetries as find_symmetries
@@ -56,6 +61,7 @@ _HOME = {
     "Normalization": "lmc.datasets",
     "PermutationSpec": "lmc.symmetry",
     "PolygonalPath": "lmc.interpolation",
+    "Plane": "lmc.interpolation",
     "RandomPermutation": "lmc.alignment",
     "SphericalPath": "lmc.interpolation",
     "SymmetryError": "lmc._errors",
@@ -63,6 +69,7 @@ _HOME = {
     "align": "lmc.alignment",
     "as_data": "lmc.datasets",
     "barrier": "lmc.pipeline",
+    "basin": "lmc.pipeline",
     "find_symmetries": "lmc.symmetry",
     "load": "lmc.checkpoints",
     "load_curve": "lmc.pipeline",
@@ -70,8 +77,11 @@ _HOME = {
     "measure_barrier": "lmc.barriers",
     "measure_curve": "lmc.pipeline",
     "move_only": "lmc.interpolation",
+    "measure_basin": "lmc.barriers",
     "open_data": "lmc.datasets",
     "plot_barrier": "lmc.plotting",
+    "plot_basin": "lmc.plotting",
+    "plot_basin_surface": "lmc.plotting",
     "reset_batchnorm": "lmc.interpolation",
     "resolve": "lmc.architectures",
     "save": "lmc.checkpoints",

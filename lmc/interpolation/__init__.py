@@ -13,4 +13,5 @@ from lmc.interpolation.layerwise import move_only as move_only
 from lmc.interpolation.layerwise import moved_names as moved_names
 from lmc.interpolation.paths import AbstractPath as AbstractPath
 from lmc.interpolation.paths import LinearPath as LinearPath
+from lmc.interpolation.plane import Plane as Plane
 from lmc.interpolation.spherical import SphericalPath as SphericalPath

@@ -13,6 +13,8 @@ from lmc.pipeline.pair import load_model as load_model
 from lmc.pipeline.pair import load_pair as load_pair
 from lmc.pipeline.pair import read_names as read_names
 from lmc.pipeline.pair import rename as rename
+from lmc.pipeline.planes import ALIGNED as ALIGNED
+from lmc.pipeline.planes import basin as basin
 from lmc.pipeline.prove import Proof as Proof
 from lmc.pipeline.prove import found_or_written as found_or_written
 from lmc.pipeline.prove import prove as prove
