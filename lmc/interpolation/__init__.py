@@ -1,4 +1,4 @@
-"""Paths between solutions, and the repair of BatchNorm statistics along them."""
+"""Paths between solutions, and the repair of their statistics: BatchNorm reset and REPAIR."""
 
 from lmc.interpolation.batchnorm import RecalibratedPath as RecalibratedPath
 from lmc.interpolation.batchnorm import batchnorm_layers as batchnorm_layers
@@ -11,3 +11,5 @@ from lmc.interpolation.curves import SphericalPath as SphericalPath
 from lmc.interpolation.curves import move_only as move_only
 from lmc.interpolation.paths import AbstractPath as AbstractPath
 from lmc.interpolation.paths import LinearPath as LinearPath
+from lmc.interpolation.repair import RepairedPath as RepairedPath
+from lmc.interpolation.repair import repair as repair
