@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lmc.datasets import as_data as as_data
     from lmc.datasets import open_data as open_data
     from lmc.interpolation import LinearPath as LinearPath
+    from lmc.interpolation import repair as repair
     from lmc.interpolation import reset_batchnorm as reset_batchnorm
     from lmc.pipeline import barrier as barrier
     from lmc.plotting import plot_barrier as plot_barrier
@@ -58,6 +59,7 @@ _HOME = {
     "measure_barrier": "lmc.barriers",
     "open_data": "lmc.datasets",
     "plot_barrier": "lmc.plotting",
+    "repair": "lmc.interpolation",
     "reset_batchnorm": "lmc.interpolation",
     "resolve": "lmc.architectures",
     "save": "lmc.checkpoints",

@@ -13,3 +13,6 @@ from lmc.interpolation.paths import AbstractPath as AbstractPath
 from lmc.interpolation.paths import LinearPath as LinearPath
 from lmc.interpolation.repair import RepairedPath as RepairedPath
 from lmc.interpolation.repair import repair as repair
+from lmc.interpolation.repair_report import STAGES as STAGES
+from lmc.interpolation.repair_report import RepairReport as RepairReport
+from lmc.interpolation.repair_report import repair_report as repair_report

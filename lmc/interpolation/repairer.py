@@ -7,6 +7,7 @@ pass that ends there. Both give the same weights.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lmc._errors import ArchitectureError, DatasetError
 from lmc._types import StateDict
@@ -38,7 +40,7 @@ def between(a: Statistics, b: Statistics, t: float) -> dict[str, Moments]:
     return {name: moments.between(b[name], t) for name, moments in a.items()}
 
 
-class _Reached(Exception):  # noqa: N818
+class _Reached(Exception):
     """A layer has been measured; what comes after it is not needed."""
 
 
@@ -173,10 +175,8 @@ class Repairer:
 
             handle = module.register_forward_hook(add, with_kwargs=True)
             for inputs in self._batches(normalization, self.batch_size):
-                try:
+                with contextlib.suppress(_Reached):
                     network(inputs)
-                except _Reached:
-                    pass
             handle.remove()
             seen = self._checked(layer.name, sums)
             done[layer.name] = _correction(layer, module, state, seen, target.get(layer.name))
@@ -223,11 +223,10 @@ def _correction(
 
 def _normalized(layer: UnitLayer, module: nn.Module, state: StateDict, seen: Moments, variance: Tensor) -> Moments:
     """Return the statistics of a BatchNorm's outputs, from those of its inputs, which it now holds."""
-    weight, bias = (
-        state[layer.tensors[own][0]].to("cpu", torch.float64) if own in layer.tensors else torch.full_like(seen.mean, at)
-        for own, at in (("weight", 1.0), ("bias", 0.0))
-    )
-    return Moments(bias, weight.abs() * seen.std / (variance + float(module.eps)).sqrt(), seen.count)  # type: ignore[arg-type]
+    own = {name: state[names[0]].to("cpu", torch.float64) for name, names in layer.tensors.items()}
+    weight, bias = own.get("weight", torch.ones_like(variance)), own.get("bias", torch.zeros_like(variance))
+    assert isinstance(module, _BatchNorm)
+    return Moments(bias, weight.abs() * seen.std / (variance + module.eps).sqrt(), seen.count)
 
 
 def _scale_and_shift(seen: Moments, target: Moments, shifts: bool) -> tuple[Tensor, Tensor]:

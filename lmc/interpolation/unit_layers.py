@@ -203,8 +203,8 @@ def _refuse_shared_statistics(named: Mapping[nn.Module, str], calls: list[_Call]
     for module, count in uses.items():
         if count > 1:
             raise ArchitectureError(
-                f"BatchNorm {named[module]!r} is used {count} times in one pass: REPAIR has no statistics that fit every "
-                "use. Reset BatchNorm instead (--recalibrate, or recalibrate= in Python)."
+                f"BatchNorm {named[module]!r} is used {count} times in one pass: REPAIR has no statistics that fit "
+                "every use. Reset BatchNorm instead (--recalibrate, or recalibrate= in Python)."
             )
 
 
