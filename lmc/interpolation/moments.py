@@ -50,14 +50,17 @@ class MomentSums:
         self._squares = torch.zeros(())
 
     def add(self, values: Tensor, axis: int) -> None:
-        """Count a batch; ``values`` has units along ``axis``, its first dim is split where it is large."""
+        """Count a batch; ``values`` has units along ``axis``; large ones are taken in parts along the first dim."""
         if not values.numel():
             return
-        columns = values.movedim(axis, -1) if values.dim() > 1 else values[None]
-        for part in columns.split(max(1, _CHUNK * len(columns) // max(columns.numel(), 1))):
-            wide = _wide(part).flatten(0, -2)
-            mean = wide.mean(0)
-            self._merge(len(wide), mean.cpu(), (wide - mean).square_().sum(0).cpu())
+        if axis + values.dim() == 0:  # no batch: one example, whose units come first
+            values = values[None]
+        others = [dim for dim in range(values.dim()) if dim != axis % values.dim()]
+        for part in values.split(max(1, _CHUNK * len(values) // values.numel())):
+            wide = _wide(part)
+            mean = wide.mean(others, keepdim=True)
+            squares = wide.sub_(mean).square_().sum(others)
+            self._merge(wide.numel() // mean.numel(), mean.flatten().cpu(), squares.cpu())
 
     def _merge(self, count: int, mean: Tensor, squares: Tensor) -> None:
         total = self.count + count
@@ -73,4 +76,5 @@ class MomentSums:
 
 
 def _wide(values: Tensor) -> Tensor:
-    return (values.cpu() if values.device.type == "mps" else values).to(torch.float64)
+    """Return a copy in float64, on the CPU where the device has no such numbers."""
+    return (values.cpu() if values.device.type == "mps" else values).to(torch.float64, copy=True)

@@ -8,7 +8,7 @@ pass that ends there. Both give the same weights.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -101,6 +101,9 @@ class Repairer:
         """Return the statistics of an end with BatchNorm reset, and the buffers that the reset gave it."""
         if not any(layer.normalizes for layer in self.found.layers):
             return self.measured(state, normalization), {}
+        if self.in_one_batch:
+            found = self._all_at_once(self.found.layers, state, normalization, {})
+            return {name: new.result for name, new in found.items()}, _tensors(found)
         changed = self._corrected(state, normalization, {})
         return self.measured(dict(state) | changed, normalization), changed
 
@@ -135,10 +138,10 @@ class Repairer:
         found = run(layers, state, normalization, target)
         if missing := [layer.name for layer in layers if layer.name not in found]:
             raise DatasetError(f"Layer {missing[0]!r} saw nothing of {self.data.name!r}: it cannot be repaired.")
-        return {name: value for layer in layers for name, value in found[layer.name].tensors.items()}
+        return _tensors(found)
 
     def _all_at_once(
-        self, layers: list[UnitLayer], state: StateDict, normalization: Normalization | None, target: Statistics
+        self, layers: Sequence[UnitLayer], state: StateDict, normalization: Normalization | None, target: Statistics
     ) -> dict[str, _Correction]:
         """Correct every layer's output while the one batch passes, before the next layer reads it."""
         network, done = self._network(state), dict[str, _Correction]()
@@ -162,7 +165,7 @@ class Repairer:
         return done
 
     def _one_by_one(
-        self, layers: list[UnitLayer], state: StateDict, normalization: Normalization | None, target: Statistics
+        self, layers: Sequence[UnitLayer], state: StateDict, normalization: Normalization | None, target: Statistics
     ) -> dict[str, _Correction]:
         """Measure and correct one layer after the other, a pass each, which ends there."""
         network, done = self._network(state), dict[str, _Correction]()
@@ -227,6 +230,11 @@ def _normalized(layer: UnitLayer, module: nn.Module, state: StateDict, seen: Mom
     weight, bias = own.get("weight", torch.ones_like(variance)), own.get("bias", torch.zeros_like(variance))
     assert isinstance(module, _BatchNorm)
     return Moments(bias, weight.abs() * seen.std / (variance + module.eps).sqrt(), seen.count)
+
+
+def _tensors(found: Mapping[str, _Correction]) -> dict[str, Tensor]:
+    """Return the new tensors of all layers."""
+    return {name: value for new in found.values() for name, value in new.tensors.items()}
 
 
 def _scale_and_shift(seen: Moments, target: Moments, shifts: bool) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,16 @@ def test_batches_add_up_to_the_whole(examples, batch, units, centre, seed) -> No
     torch.testing.assert_close(sums.moments.std, columns.std(0, unbiased=False), rtol=1e-9, atol=1e-9)
 
 
+def test_outputs_without_a_batch_are_one_example() -> None:
+    sums = MomentSums()
+    for value in (1.0, 3.0):
+        sums.add(torch.tensor([value, 5.0]), -1)
+    assert sums.moments.mean.tolist() == [2.0, 5.0] and sums.moments.std.tolist() == [1.0, 0.0]
+    sums = MomentSums()
+    sums.add(torch.arange(8.0).view(2, 2, 2), -3)
+    assert sums.moments.mean.tolist() == [1.5, 5.5] and sums.moments.count == 4
+
+
 def test_large_batches_are_taken_in_parts(monkeypatch) -> None:
     monkeypatch.setattr(moments, "_CHUNK", 8)
     sums, values = MomentSums(), torch.randn(30, 4)
