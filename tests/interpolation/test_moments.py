@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -13,6 +13,7 @@ from lmc.interpolation.moments import Moments, MomentSums
 from lmc.interpolation.unit_layers import UnitLayer
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 15), st.integers(1, 5), st.floats(-1e3, 1e3), st.integers(0, 2**31))
 def test_batches_add_up_to_the_whole(examples, batch, units, centre, seed) -> None:
     values = centre + torch.randn(examples, units, 3, generator=torch.Generator().manual_seed(seed))
