@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lmc.interpolation import PolygonalPath as PolygonalPath
     from lmc.interpolation import SphericalPath as SphericalPath
     from lmc.interpolation import move_only as move_only
+    from lmc.interpolation import repair as repair
     from lmc.interpolation import reset_batchnorm as reset_batchnorm
     from lmc.interpolation import train_curve as train_curve
     from lmc.pipeline import barrier as barrier
@@ -82,6 +83,7 @@ _HOME = {
     "plot_barrier": "lmc.plotting",
     "plot_basin": "lmc.plotting",
     "plot_basin_surface": "lmc.plotting",
+    "repair": "lmc.interpolation",
     "reset_batchnorm": "lmc.interpolation",
     "resolve": "lmc.architectures",
     "save": "lmc.checkpoints",

@@ -35,6 +35,7 @@ class Variable:
 
 _PATH = ("alignment", "t")
 _SCALAR = ("alignment", "baseline")
+_UNITS = ("alignment", "layer", "stage")
 
 BARRIER: Mapping[str, Variable] = {
     "alignment": Variable(("alignment",), "alignment of B to A", "1"),
@@ -43,6 +44,8 @@ BARRIER: Mapping[str, Variable] = {
     "baseline": Variable(("baseline",), "what the barrier is measured against", "1"),
     "bound": Variable(("bound",), "end of the confidence interval", "1"),
     "split": Variable((), "split of the dataset", "1"),
+    "layer": Variable(("layer",), "layer whose units were repaired", "1", required=False),
+    "stage": Variable(("stage",), "before or after the repair", "1", required=False),
     "loss": Variable(_PATH, "loss", "nats"),
     "accuracy": Variable(_PATH, "accuracy", "1", required=False),
     "loss_ci": Variable((*_PATH, "bound"), "95% interval of the loss", "nats"),
@@ -56,6 +59,11 @@ BARRIER: Mapping[str, Variable] = {
     "example_correct": Variable((*_PATH, "example"), "example classified correctly", "1", required=False),
     "alignment_message": Variable(("alignment",), "how the alignment ended", "1", required=False),
     "objective": Variable(("alignment",), "objective of the alignment", "1", required=False),
+    "unrepaired_loss": Variable(("alignment",), "loss at the midpoint without the repair", "nats", required=False),
+    "unrepaired_accuracy": Variable(("alignment",), "accuracy at the midpoint without the repair", "1", required=False),
+    "unit_std": Variable(_UNITS, "midpoint: standard deviation of units over that of the ends", "1", required=False),
+    "unit_mean": Variable(_UNITS, "midpoint: distance of units' means from the ends', in std", "1", required=False),
+    "repair_treatment": Variable(("layer",), "what the repair did to the layer", "1", required=False),
     "seconds_align": Variable(("alignment",), "time spent aligning", "s", required=False),
     "seconds_evaluate": Variable(("alignment",), "time spent evaluating", "s", required=False),
 }

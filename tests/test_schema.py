@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from lmc import schema
 from lmc._errors import SchemaError
 
-SIZES = {"alignment": 2, "t": 5, "example": 3, "baseline": 2, "bound": 2}
 PLANE = {"u": 4, "v": 3, "mode": 2, "other": 2, "level": 1}
+SIZES = {"alignment": 2, "t": 5, "example": 3, "baseline": 2, "bound": 2, "layer": 2, "stage": 2}
 LABELS = {"alignment": ["none", "weights"], "baseline": list(schema.BASELINES), "bound": list(schema.BOUNDS)}
 
 

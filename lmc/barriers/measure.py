@@ -17,6 +17,7 @@ from lmc import schema
 from lmc._errors import UsageError, unknown
 from lmc.barriers.grid import check_grid, make_grid
 from lmc.barriers.intervals import barrier_interval, bootstrap_means, percentile_interval
+from lmc.barriers.repaired import describe_repair, refuse_both, repair_variables, repaired_paths
 from lmc.barriers.scalars import BARRIERS, area_above_chord
 from lmc.datasets import AbstractData, as_data
 from lmc.evaluation import Normalizations, PathEvaluation, evaluate_path
@@ -37,6 +38,7 @@ def measure_barrier(
     loss: Loss | None = None,
     normalizations: Normalizations | None = None,
     recalibrate: Any = None,
+    repair: Any = None,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
@@ -73,6 +75,9 @@ def measure_barrier(
     recalibrate : as data, optional
         Training data on which BatchNorm statistics are reset at every position, the ends included. Without BatchNorm
         it changes nothing, and the attribute ``batchnorm`` says so.
+    repair : as data, optional
+        Training data for REPAIR in place of that: at every position, units get the means and standard deviations of
+        the ends', interpolated. Statistics and loss at the midpoint with and without it are in the result.
     confidence : float, in (0, 1)
         Nominal coverage of the intervals.
     resamples, seed : int
@@ -102,19 +107,24 @@ def measure_barrier(
     MismatchError, DatasetError, InputError
         As in :func:`lmc.evaluation.evaluate_path`.
     """
+    refuse_both(recalibrate, repair)
     named = {"path": paths} if isinstance(paths, AbstractPath) else dict(paths)
     grid = make_grid(points) if t is None else check_grid(t)
     _check_options(named, confidence, resamples, objectives, seconds_align)
-    data, train = as_data(data), None if recalibrate is None else as_data(recalibrate, split="train")
+    data = as_data(data)
+    train, repaired = (None if given is None else as_data(given, split="train") for given in (recalibrate, repair))
     pair = normalizations or (data.normalization, data.normalization)
+    places = {"normalizations": normalizations, "device": device, "dtype": dtype}
+    if repaired is not None:
+        named = repaired_paths(module, named, repaired, **places)
     if train is not None and batchnorm_layers(module):
-        places = {"normalizations": normalizations, "device": device, "dtype": dtype}
         named = {name: RecalibratedPath(path, module, train, **places) for name, path in named.items()}
     stored = {
         **(attrs or {}),
         "grid": f"{points} points, equally spaced" if t is None else "given",
         "interpolation": _one_or_all({name: path.description for name, path in named.items()}),
         "batchnorm": _batchnorm(module, train),
+        **describe_repair(module, named),
         **_describe_bootstrap(confidence, resamples, seed),
         **_describe_data(data, pair),
         "loss_function": loss_name(loss, data.task),
@@ -125,8 +135,13 @@ def measure_barrier(
     options = {"loss": loss, "batch_size": batch_size, "device": device, "dtype": dtype, "progress": progress}
     evaluations = [evaluate_path(module, path, grid, data, normalizations=pair, **options) for path in named.values()]
     curves = _Curves.stack(evaluations, grid)
+    shown = {"normalizations": pair, **{name: options[name] for name in ("loss", "batch_size", "device", "dtype")}}
     dataset = xr.Dataset(
-        {**curves.variables(resamples, seed, confidence), **_timings(named, evaluations, objectives, seconds_align)},
+        {
+            **curves.variables(resamples, seed, confidence),
+            **_timings(named, evaluations, objectives, seconds_align),
+            **repair_variables(module, named, data, **shown),
+        },
         coords={
             "alignment": list(named),
             "t": grid,

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from lmc._errors import UsageError
 from lmc.cli.common import Common, check_writable, describe_model, describe_proof, free_name, renaming
+from lmc.cli.repair_lines import repair_lines, repair_values
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,6 +38,7 @@ def barrier(
     only: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     via: Annotated[list[Path] | None, Parameter(negative="", consume_multiple=True)] = None,
     recalibrate: Annotated[bool, Parameter(negative="")] = False,
+    repair: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     figure: Path | None = None,
     common: Common = Common(),  # noqa: B008
@@ -84,6 +86,9 @@ def barrier(
         Further checkpoints that the path runs through in straight lines, once for each; aligned to A as B is.
     recalibrate
         Reset BatchNorm statistics on training data at every position, the ends included.
+    repair
+        REPAIR on training data at every position: units get the means and standard deviations of the ends',
+        interpolated; BatchNorm is reset too, so that this is in place of --recalibrate.
     output
         NetCDF file to write; barrier.nc, or the next free number, by default.
     figure
@@ -91,6 +96,7 @@ def barrier(
     """
     from lmc import pipeline, plotting, schema
     from lmc.barriers import make_grid
+    from lmc.barriers.repaired import refuse_both
 
     common.start()
     output = output or free_name("barrier", ".nc")
@@ -101,6 +107,7 @@ def barrier(
     check_writable(figure, inputs=inputs)
     make_grid(points)
     pipeline.Route(path, via=({},) * len(via or ()))
+    refuse_both(recalibrate or None, repair or None)
     methods = pipeline.resolve_alignments(align or ["none", "weights"], common.seed)
     pair, measured = _load(a, b, model, data, common)
     normalizations = _normalizations(measured, data_b, common)
@@ -120,7 +127,8 @@ def barrier(
         seed=common.seed,
         points=points,
         normalizations=normalizations,
-        recalibrate=_training_data(measured, common) if recalibrate else None,
+        recalibrate=_training_data(measured, "reset", common) if recalibrate else None,
+        repair=_training_data(measured, "repair", common) if repair else None,
         device=common.device,
         dtype=common.torch_dtype,
         attrs={**pair.attrs(), "command": shlex.join(["lmc", *sys.argv[1:]])},
@@ -134,6 +142,8 @@ def barrier(
     else:
         print()
         print(table(result))
+        for line in repair_lines(result):
+            print(line)
         print(f"\nwrote {output} (xarray.open_dataset) and {figure}")
 
 
@@ -162,11 +172,12 @@ def _normalizations(
     return measured.normalization, other.normalization
 
 
-def _training_data(measured: AbstractData, common: Common) -> AbstractData:
+def _training_data(measured: AbstractData, purpose: str, common: Common) -> AbstractData:
     from lmc.datasets import open_data
 
     examples = open_data(measured.reference, "train", common.data_dir)
-    common.note("reset", "\n".join([f"BatchNorm statistics on {examples.name} {examples.split}", *examples.notes]))
+    statistics = "BatchNorm statistics" if purpose == "reset" else "statistics of units"
+    common.note(purpose, "\n".join([f"{statistics} on {examples.name} {examples.split}", *examples.notes]))
     return examples
 
 
@@ -300,6 +311,8 @@ def _row(one: xr.Dataset) -> dict[str, Any]:
                 }
                 for baseline in one.baseline.values
             }
+    if "unrepaired_loss" in one:
+        row["repair"] = repair_values(one)
     row["objective"] = _number(one.get("objective"))
     seconds = {"align": _number(one.get("seconds_align")) or 0.0, "evaluate": _number(one.seconds_evaluate)}
     return {**row, "message": str(one.alignment_message.item()), "seconds": seconds}

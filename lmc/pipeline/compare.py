@@ -19,6 +19,7 @@ from lmc._types import StateDict
 from lmc.alignment import AbstractAlignment, AlignmentResult, Identity, align
 from lmc.architectures import fit_state
 from lmc.barriers import measure_barrier
+from lmc.barriers.repaired import refuse_both
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, as_data
 from lmc.pipeline.prove import Proof, prove
@@ -72,7 +73,7 @@ def barrier(
     attrs : mapping, optional
         Provenance to store with the result.
     **settings
-        As in :func:`lmc.measure_barrier`: ``points``, ``t``, ``loss``, ``recalibrate``, ``device`` and more.
+        As in :func:`lmc.measure_barrier`: ``points``, ``t``, ``loss``, ``recalibrate``, ``repair`` and more.
 
     Returns
     -------
@@ -146,10 +147,10 @@ def _check_settings(model: nn.Module, settings: Mapping[str, Any]) -> None:
         )
     if not isinstance(settings.get("points", 2), int):
         raise UsageError("points is how many positions there are; pass positions of your own as t=[0, ..., 1].")
-    if isinstance(settings.get("recalibrate"), bool):
-        raise UsageError(
-            "recalibrate takes the training data that statistics are reset on, such as (x_train, y_train)."
-        )
+    for name, use in (("recalibrate", "reset on"), ("repair", "measured on")):
+        if isinstance(settings.get(name), bool):
+            raise UsageError(f"{name} takes the training data that statistics are {use}, such as (x_train, y_train).")
+    refuse_both(settings.get("recalibrate"), settings.get("repair"))
 
 
 def resolve_alignments(align: Align, seed: int = 0) -> dict[str, AbstractAlignment]:
