@@ -106,7 +106,7 @@ def barrier(
     route = route.fitted(model, a, b)
     schema.check_attrs(schema.sanitize_attrs(attrs or {}))
     if proof is None and any(not isinstance(method, Identity) for method in methods.values()):
-        proof = prove(model, _first_examples(measured) if example_inputs is None else example_inputs)
+        proof = prove(model, first_examples(measured) if example_inputs is None else example_inputs)
     points = (*route.via, b)
     passed = [align_all(methods, a, point, proof) for point in points]
     results = passed[-1]
@@ -209,7 +209,7 @@ def _aligned(b: StateDict, result: AlignmentResult | None) -> Mapping[str, Tenso
     return b if result is None else result.apply(b)
 
 
-def _first_examples(data: AbstractData) -> tuple[Tensor, ...]:
+def first_examples(data: AbstractData) -> tuple[Tensor, ...]:
     """Return two examples, normalised, without reading more of the data than it takes."""
     inputs, _ = next(iter(data.batches(2)))
     return (inputs if data.normalization is None else data.normalization(inputs),)

@@ -18,8 +18,9 @@ from lmc.barriers import measure_basin
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import as_data
 from lmc.interpolation import Plane
-from lmc.pipeline.compare import _first_examples, _state, align_all, provenance, resolve_alignments
+from lmc.pipeline.compare import align_all, first_examples, provenance, resolve_alignments
 from lmc.pipeline.prove import Proof, prove
+from lmc.pipeline.routes import state_of
 
 ALIGNED = "B aligned"
 """What the third mode of two networks is called."""
@@ -84,7 +85,7 @@ def basin(
             raise UsageError(f"lmc.basin has no setting {setting!r}.{did_you_mean(setting, possible)}")
     if not 1 <= len(states) <= 3:
         raise UsageError(f"A plane is around one network, or through two or three; got {len(states)}.")
-    fitted = [fit_state(_state(state, name), model, name) for state, name in zip(states, "ABC", strict=False)]
+    fitted = [fit_state(state_of(state, name), model, name) for state, name in zip(states, "ABC", strict=False)]
     schema.check_attrs(schema.sanitize_attrs(attrs or {}))
     measured, known = as_data(data), dict(attrs or {})
     parameters = [name for name, _ in model.named_parameters()]
@@ -95,7 +96,7 @@ def basin(
     elif len(fitted) == 2:
         method = _one_alignment(align, seed)
         if proof is None:
-            proof = prove(model, _first_examples(measured) if example_inputs is None else example_inputs)
+            proof = prove(model, first_examples(measured) if example_inputs is None else example_inputs)
         name, result = _align(method, fitted[0], fitted[1], proof)
         plane = Plane.through(
             fitted[0], fitted[1], result.apply(fitted[1]), names=("A", "B", ALIGNED), parameters=parameters
