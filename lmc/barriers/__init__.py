@@ -9,3 +9,4 @@ from lmc.barriers.measure import measure_barrier as measure_barrier
 from lmc.barriers.scalars import area_above_chord as area_above_chord
 from lmc.barriers.scalars import chord_barrier as chord_barrier
 from lmc.barriers.scalars import mean_barrier as mean_barrier
+from lmc.barriers.scalars import rises as rises
