@@ -6,6 +6,8 @@ from lmc.barriers.intervals import barrier_interval as barrier_interval
 from lmc.barriers.intervals import bootstrap_means as bootstrap_means
 from lmc.barriers.intervals import percentile_interval as percentile_interval
 from lmc.barriers.measure import measure_barrier as measure_barrier
+from lmc.barriers.nodes import node_bootstrap as node_bootstrap
+from lmc.barriers.nodes import node_interval as node_interval
 from lmc.barriers.scalars import area_above_chord as area_above_chord
 from lmc.barriers.scalars import chord_barrier as chord_barrier
 from lmc.barriers.scalars import mean_barrier as mean_barrier
