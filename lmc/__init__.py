@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lmc.alignment import WeightMatching as WeightMatching
     from lmc.alignment import align as align
     from lmc.architectures import resolve as resolve
+    from lmc.barriers import measure_adaptive as measure_adaptive
     from lmc.barriers import measure_barrier as measure_barrier
     from lmc.checkpoints import Checkpoint as Checkpoint
     from lmc.checkpoints import load as load
@@ -55,6 +56,7 @@ _HOME = {
     "find_symmetries": "lmc.symmetry",
     "load": "lmc.checkpoints",
     "load_permutation": "lmc.symmetry",
+    "measure_adaptive": "lmc.barriers",
     "measure_barrier": "lmc.barriers",
     "open_data": "lmc.datasets",
     "plot_barrier": "lmc.plotting",

@@ -267,14 +267,16 @@ def _one_or_all(described: Mapping[str, str]) -> str:
     return next(iter(described.values())) if len(set(described.values())) == 1 else json.dumps(dict(described))
 
 
-def _label(dataset: xr.Dataset, confidence: float, loss: str) -> None:
+def _label(
+    dataset: xr.Dataset, confidence: float, loss: str, variables: Mapping[str, schema.Variable] = schema.BARRIER
+) -> None:
     """Set what the schema's own labels cannot know: the loss's unit and the confidence."""
     if loss not in _NATS:
         for name in dataset.variables:
-            if schema.BARRIER[str(name)].units == "nats":
+            if variables[str(name)].units == "nats":
                 dataset[name].attrs["units"] = "1"
     if confidence != 0.95:
         for name in dataset.variables:
             if str(name).endswith("_ci"):
-                label = schema.BARRIER[str(name)].long_name
+                label = variables[str(name)].long_name
                 dataset[name].attrs["long_name"] = label.replace("95%", f"{100 * confidence:g}%")
