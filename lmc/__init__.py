@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lmc.interpolation import LinearPath as LinearPath
     from lmc.interpolation import reset_batchnorm as reset_batchnorm
     from lmc.pipeline import barrier as barrier
+    from lmc.plotting import plot_adaptive as plot_adaptive
     from lmc.plotting import plot_barrier as plot_barrier
     from lmc.plotting import save_figure as save_figure
     from lmc.symmetry import PermutationSpec as PermutationSpec
@@ -59,6 +60,7 @@ _HOME = {
     "measure_adaptive": "lmc.barriers",
     "measure_barrier": "lmc.barriers",
     "open_data": "lmc.datasets",
+    "plot_adaptive": "lmc.plotting",
     "plot_barrier": "lmc.plotting",
     "reset_batchnorm": "lmc.interpolation",
     "resolve": "lmc.architectures",

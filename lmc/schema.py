@@ -71,8 +71,8 @@ ADAPTIVE: Mapping[str, Variable] = {
     "examples": Variable(_PATH, "examples evaluated", "1"),
     "evaluations": Variable(("alignment",), "evaluations of an example at a position", "1"),
     "evaluations_full": Variable((), "evaluations of all examples at all positions", "1"),
-    "example_loss": Variable(("evaluation",), "loss of each evaluation", "nats"),
-    "example_correct": Variable(("evaluation",), "evaluation classified correctly", "1", required=False),
+    "evaluation_loss": Variable(("evaluation",), "loss of each evaluation", "nats"),
+    "evaluation_correct": Variable(("evaluation",), "evaluation classified correctly", "1", required=False),
 }
 
 KINDS: Mapping[str, Mapping[str, Variable]] = {"barrier": BARRIER, "adaptive": ADAPTIVE}

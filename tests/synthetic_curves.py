@@ -1,6 +1,6 @@
 """Losses and errors of made-up examples along made-up paths, whose barriers are known; as a script, tables of coverage.
 
-    python tests/synthetic_curves.py
+    python tests/synthetic_curves.py [coverage|adaptive]
 
 Each curve has a population of examples. An example has a margin that moves smoothly along the path: a straight line
 between the ends, minus a bump of its own height, place and width. Its loss is softplus(-margin), and it is wrong where
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmc.barriers import barrier_interval, make_grid, rises
+from lmc.barriers.sequential import Question, decide
 
 KINDS = ("hump", "point", "two humps", "plateau", "unequal ends", "small", "flat", "below")
 """``flat``: the mean loss is straight; ``below``: it sags. Their barriers against the chord are 0, or close to it."""
@@ -160,8 +161,76 @@ def table(curves: int, examples: tuple[int, ...]) -> Iterator[str]:
                 yield f"| {kind} | {metric} | {count:,} | {' | '.join(told)} |"
 
 
+@dataclass(frozen=True)
+class Run:
+    """One adaptive run on a made-up path: the barrier is ``ratio`` times the tolerance."""
+
+    metric: str
+    target: str
+    ratio: float
+    verdict: str
+    held: bool
+    share: float
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the verdict is the wrong one."""
+        return self.verdict == ("above" if self.ratio < 1 else "below tolerance")
+
+    @property
+    def open(self) -> bool:
+        """Whether there is none."""
+        return self.verdict == "undecided"
+
+
+RATIOS = (0.5, 0.9, 1.1, 2)
+
+
+def adaptive_runs(curves: int, size: int, *, points: int = 25, seed: int = 1) -> Iterator[Run]:
+    """Run on so many curves of each kind that has barriers, losses and errors, for the set and the distribution."""
+    draw, t = np.random.default_rng(seed), make_grid(points)
+    for kind in KINDS[:6]:
+        for _ in range(curves):
+            loss, wrong = populations(kind, 1, size, t, draw)
+            for metric, values in (("loss", loss[0].astype(np.float64)), ("error", wrong[0].astype(np.float64))):
+                truth = rises(values.mean(axis=0), t).max()
+                if truth > 1e-3:  # a difference of several examples
+                    yield from _ratios(metric, values, truth, t, draw)
+
+
+def _ratios(
+    metric: str, values: NDArray[np.float64], truth: float, t: NDArray[np.float64], draw: np.random.Generator
+) -> Iterator[Run]:
+    size, limits = len(values), (0.0, 1.0) if metric == "error" else None
+    for target in ("set", "distribution"):
+        for ratio in RATIOS:
+            finite = target == "set"
+            drawn = values[draw.permutation(size) if finite else draw.integers(0, size, size)]
+            question = Question(t, size, truth / ratio, finite=finite, limits=limits)
+            answer = decide(question, lambda at, start, stop, x=drawn: x[start:stop][:, list(at)].T)
+            low, high = answer.interval
+            held = low <= truth + 1e-9 and truth <= high + 1e-9
+            yield Run(metric, target, ratio, answer.verdict, held, answer.examples.sum() / values.size)
+
+
+def adaptive_table(curves: int, size: int) -> Iterator[str]:
+    """Yield the lines of the second table of docs/intervals.md."""
+    runs = list(adaptive_runs(curves, size))
+    yield "| metric | target | barrier / tolerance | runs | wrong | undecided | interval holds | evaluations: mean | median |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for metric in ("loss", "error"):
+        for target in ("set", "distribution"):
+            for ratio in RATIOS:
+                some = [run for run in runs if (run.metric, run.target, run.ratio) == (metric, target, ratio)]
+                told = [f"{np.mean([getattr(run, name) for run in some]):.3f}" for name in ("wrong", "open", "held")]
+                shares = [run.share for run in some]
+                cost = f"{100 * np.mean(shares):.1f}% | {100 * np.median(shares):.1f}%"
+                yield f"| {metric} | {target} | {ratio} | {len(some)} | {' | '.join(told)} | {cost} |"
+
+
 if __name__ == "__main__":
-    for line in table(
-        int(sys.argv[1]) if len(sys.argv) > 1 else 2000, tuple(map(int, sys.argv[2:])) or (500, 1000, 4000)
-    ):
+    asked = sys.argv[1:] or ["coverage", "adaptive"]
+    for line in table(2000, (500, 2000)) if "coverage" in asked else ():
+        print(line, flush=True)
+    for line in adaptive_table(20, 10_000) if "adaptive" in asked else ():
         print(line, flush=True)

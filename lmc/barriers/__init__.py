@@ -1,5 +1,6 @@
 """From a path to a labelled barrier: grids, scalars, intervals, and the measurement itself."""
 
+from lmc.barriers.adaptive import check_adaptive as check_adaptive
 from lmc.barriers.adaptive import measure_adaptive as measure_adaptive
 from lmc.barriers.grid import check_grid as check_grid
 from lmc.barriers.grid import make_grid as make_grid

@@ -106,10 +106,8 @@ def measure_adaptive(
     named = {"path": paths} if isinstance(paths, AbstractPath) else dict(paths)
     grid = make_grid(points) if t is None else check_grid(t)
     _check_options(named, confidence, 1, objectives, seconds_align)
-    _check_question(tolerance, metric, baseline, target)
-    data, train = _in_memory(as_data(data)), None if recalibrate is None else as_data(recalibrate, split="train")
-    if metric == "error" and data.task == "regression":
-        raise UsageError("A regression has no error rate: metric='loss' is its barrier.")
+    data = check_adaptive(as_data(data), tolerance=tolerance, metric=metric, baseline=baseline, target=target)
+    train = None if recalibrate is None else as_data(recalibrate, split="train")
     pair = normalizations or (data.normalization, data.normalization)
     if train is not None and batchnorm_layers(module):
         places = {"normalizations": normalizations, "device": device, "dtype": dtype}
@@ -232,23 +230,38 @@ def _some(data: Data, index: NDArray[np.int64]) -> Data:
     return replace(data, inputs=data.inputs[chosen], targets=data.targets[chosen])
 
 
-def _in_memory(data: AbstractData) -> Data:
+def check_adaptive(
+    data: AbstractData,
+    *,
+    tolerance: float = 0.02,
+    metric: str = "loss",
+    baseline: str = "chord",
+    target: str = "set",
+    **_: Any,
+) -> Data:
+    """Return the data, in memory, unless what is asked of them makes no sense; further settings are not looked at.
+
+    Raises
+    ------
+    UsageError
+        If the tolerance, or a name, is none.
+    DatasetError
+        If the data are streamed.
+    """
+    if not (np.isfinite(tolerance) and tolerance > 0):
+        raise UsageError(f"tolerance must be a positive number (0.02, say), got {tolerance}: no barrier is below 0.")
+    names = {"metric": (metric, METRICS), "baseline": (baseline, schema.BASELINES), "target": (target, TARGETS)}
+    for kind, (value, known) in names.items():
+        if value not in known:
+            raise unknown(kind, value, known)
     if not isinstance(data, Data):
         raise DatasetError(
             f"{data.name!r} is streamed: its first batches are no random sample of it, and a verdict from them would "
             "be about them alone. Pass arrays (x, y), or measure all of it (no --adaptive, lmc.measure_barrier)."
         )
+    if metric == "error" and data.task == "regression":
+        raise UsageError("A regression has no error rate: metric='loss' is its barrier.")
     return data
-
-
-def _check_question(tolerance: float, metric: str, baseline: str, target: str) -> None:
-    if not (np.isfinite(tolerance) and tolerance > 0):
-        raise UsageError(f"tolerance must be a positive number (0.02, say), got {tolerance}: no barrier is below 0.")
-    for kind, value, known in (("metric", metric, METRICS), ("baseline", baseline, schema.BASELINES)):
-        if value not in known:
-            raise unknown(kind, value, known)
-    if target not in TARGETS:
-        raise unknown("target", target, TARGETS)
 
 
 class _Silent:
@@ -284,13 +297,16 @@ def _dataset(
         "evaluations": ("alignment", [int(answer.examples.sum()) for answer in found]),
         "evaluations_full": ((), question.size * len(question.t)),
         "loss": (path, np.stack([run.means(run.loss) for run in values])),
-        "example_loss": ("evaluation", np.concatenate([r.ragged(k) for r, k in zip(values, kept["loss"], strict=True)])),
+        "evaluation_loss": (
+            "evaluation",
+            np.concatenate([r.ragged(k) for r, k in zip(values, kept["loss"], strict=True)]),
+        ),
         "seconds_evaluate": ("alignment", [run.seconds for run in values]),
     }
     if all(kept["correct"]):
         ragged = [r.ragged(k) for r, k in zip(values, kept["correct"], strict=True)]
         variables["accuracy"] = (path, np.stack([run.means(run.correct) for run in values]))
-        variables["example_correct"] = ("evaluation", np.concatenate(ragged))
+        variables["evaluation_correct"] = ("evaluation", np.concatenate(ragged))
     most = max(int(answer.examples.max()) for answer in found)
     return xr.Dataset(
         variables,

@@ -1,4 +1,4 @@
-"""How sure a number over pairs of models is, over the draw of the models: pairs that share a model are not independent."""
+"""How sure a number over pairs of models is, over the draw of the models: pairs that share one are not independent."""
 
 from __future__ import annotations
 

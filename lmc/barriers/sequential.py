@@ -1,7 +1,8 @@
-"""Bounds that may be looked at again and again while examples are added, and the search that stops as soon as it may."""
+"""Bounds that hold however often they are looked at while examples are added, and the search that stops early."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -252,7 +253,7 @@ class _Search:
 
 def _gaps(known: Iterable[int]) -> list[tuple[int, int]]:
     places = [int(i) for i in known]
-    return [(a, b) for a, b in zip(places, places[1:], strict=False) if b - a > 1]
+    return [(a, b) for a, b in itertools.pairwise(places) if b - a > 1]
 
 
 def bounds(

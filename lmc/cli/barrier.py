@@ -7,11 +7,12 @@ import math
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from lmc._errors import UsageError
+from lmc.cli import adaptive as adaptive_run
 from lmc.cli.common import Common, check_writable, describe_model, describe_proof, free_name, renaming
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ def barrier(
     align: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     spec: Path | None = None,
     points: int = 25,
+    adaptive: Annotated[bool, Parameter(negative="")] = False,
+    tolerance: float | None = None,
+    metric: Literal["loss", "error"] | None = None,
+    confidence: float = 0.95,
     recalibrate: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     figure: Path | None = None,
@@ -46,6 +51,7 @@ def barrier(
 
         lmc barrier a.pt b.pt --data mnist
         lmc barrier a.pt b.pt --data "mnist?normalize=none" --align none --align "weights?restarts=4"
+        lmc barrier a.pt b.pt --adaptive --tolerance 0.02
         lmc barrier a.th b.pth --model resnet20 --data cifar10 --recalibrate -o out.nc --figure out.pdf
 
     Parameters
@@ -70,6 +76,14 @@ def barrier(
         stands for it where that cannot be traced; verified like any other.
     points
         Positions along the path, equally spaced, ends included; the midpoint is added where they miss it.
+    adaptive
+        Decide only whether each barrier is below a tolerance: positions and examples are added until that is sure.
+    tolerance
+        What --adaptive compares the barrier with; 0.02 by default.
+    metric
+        Whose barrier --adaptive decides on: that of the loss (by default), or of the error.
+    confidence
+        How sure intervals and verdicts are.
     recalibrate
         Reset BatchNorm statistics on training data at every position, the ends included.
     output
@@ -81,6 +95,7 @@ def barrier(
     from lmc.barriers import make_grid
 
     common.start()
+    asked = adaptive_run.settings(adaptive, tolerance, metric, confidence)
     output = output or free_name("barrier", ".nc")
     figure = figure or output.with_suffix(".png")
     plotting.figure_format(figure)
@@ -101,6 +116,7 @@ def barrier(
         proof=proof,
         seed=common.seed,
         points=points,
+        **asked,
         normalizations=normalizations,
         recalibrate=_training_data(measured, common) if recalibrate else None,
         device=common.device,
@@ -109,13 +125,15 @@ def barrier(
         progress=common.progress,
     )
     schema.write(result, output)
-    plotting.save_figure(plotting.plot_barrier(result).figure, figure)
+    draw = plotting.plot_adaptive if adaptive else plotting.plot_barrier
+    plotting.save_figure(draw(result).figure, figure)
     _hint(result, measured, common)
+    show = adaptive_run if adaptive else sys.modules[__name__]
     if common.json:
-        print(json.dumps(as_json(result, pair, measured, output, figure)))
+        print(json.dumps(show.as_json(result, pair, measured, output, figure)))
     else:
         print()
-        print(table(result))
+        print(show.table(result))
         print(f"\nwrote {output} (xarray.open_dataset) and {figure}")
 
 

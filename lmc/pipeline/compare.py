@@ -18,7 +18,7 @@ from lmc._methods import ALIGNMENTS, load_method
 from lmc._types import StateDict
 from lmc.alignment import AbstractAlignment, AlignmentResult, Identity, align
 from lmc.architectures import fit_state
-from lmc.barriers import measure_adaptive, measure_barrier
+from lmc.barriers import check_adaptive, measure_adaptive, measure_barrier
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, as_data
 from lmc.interpolation import LinearPath
@@ -95,6 +95,8 @@ def barrier(
     _check_settings(model, settings, measure)
     methods = resolve_alignments(align, seed)
     measured = as_data(data)
+    if adaptive:
+        check_adaptive(measured, **settings)
     a, b = (fit_state(_state(s, name), model, name) for s, name in ((state_a, "state_a"), (state_b, "state_b")))
     schema.check_attrs(schema.sanitize_attrs(attrs or {}))
     if proof is None and any(not isinstance(method, Identity) for method in methods.values()):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from synthetic_curves import Covered, coverage, summary
 
 from lmc._errors import UsageError
 from lmc.barriers import barrier_interval, bootstrap_means, make_grid, percentile_interval, rises
-from synthetic_curves import Covered, coverage, summary
 
 T = make_grid(13)
 
