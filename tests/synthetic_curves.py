@@ -1,6 +1,6 @@
 """Losses and errors of made-up examples along made-up paths, whose barriers are known; as a script, tables of coverage.
 
-    python tests/synthetic_curves.py [coverage|adaptive]
+    python tests/synthetic_curves.py [coverage|adaptive|nodes]
 
 Each curve has a population of examples. An example has a margin that moves smoothly along the path: a straight line
 between the ends, minus a bump of its own height, place and width. Its loss is softplus(-margin), and it is wrong where
@@ -10,6 +10,7 @@ have long tails. Data sets are drawn from the population with replacement, so th
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lmc.barriers import barrier_interval, make_grid, rises
+from lmc.barriers import barrier_interval, make_grid, node_bootstrap, node_interval, percentile_interval, rises
 from lmc.barriers.sequential import Question, decide
 
 KINDS = ("hump", "point", "two humps", "plateau", "unequal ends", "small", "flat", "below")
@@ -228,9 +229,29 @@ def adaptive_table(curves: int, size: int) -> Iterator[str]:
                 yield f"| {metric} | {target} | {ratio} | {len(some)} | {' | '.join(told)} | {cost} |"
 
 
+def node_table(runs: int = 1000, seed: int = 0) -> Iterator[str]:
+    """Yield the lines of the third table: value of a pair = effects of its two models + one of its own."""
+    draw = np.random.default_rng(seed)
+    yield "| models | effect of a pair | coverage | percentiles alone | as if pairs were independent |"
+    yield "|---|---|---|---|---|"
+    for models in (4, 6, 10, 20):
+        pairs = np.array(list(itertools.combinations(range(models), 2)))
+        for own in (1, 0):
+            values = draw.standard_normal((models, runs))[pairs].sum(axis=1)
+            values += own * draw.standard_normal(values.shape)
+            naive = 1.96 * values.std(axis=0, ddof=1) / np.sqrt(len(pairs))
+            alone = percentile_interval(node_bootstrap(values, pairs))
+            held = [np.mean((low <= 0) & (high >= 0)) for low, high in (node_interval(values, pairs).T, alone.T)]
+            told = [f"{share:.3f}" for share in (*held, np.mean(abs(values.mean(axis=0)) <= naive))]
+            yield f"| {models} | {own} | {' | '.join(told)} |"
+
+
 if __name__ == "__main__":
-    asked = sys.argv[1:] or ["coverage", "adaptive"]
-    for line in table(2000, (500, 2000)) if "coverage" in asked else ():
-        print(line, flush=True)
-    for line in adaptive_table(20, 10_000) if "adaptive" in asked else ():
-        print(line, flush=True)
+    makers = {
+        "coverage": lambda: table(2000, (500, 2000)),
+        "adaptive": lambda: adaptive_table(20, 10_000),
+        "nodes": node_table,
+    }
+    for name in sys.argv[1:] or makers:
+        for line in makers[name]():
+            print(line, flush=True)

@@ -150,7 +150,9 @@ def test_recalibration_is_told_and_made_once_for_each_position(module, paths, da
     made: list[float] = []
     at = LinearPath.at
     monkeypatch.setattr(LinearPath, "at", lambda path, t: (made.append(t), at(path, t))[1])
-    found = measure_adaptive(module, paths["far"], data, tolerance=0.1, points=9, recalibrate=data, target="distribution")
+    found = measure_adaptive(
+        module, paths["far"], data, tolerance=0.1, points=9, recalibrate=data, target="distribution"
+    )
     assert "reset on" in found.batchnorm
     assert len(made) == len(set(made)) == int((found.examples > 0).sum())
 
