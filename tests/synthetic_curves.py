@@ -217,7 +217,10 @@ def _ratios(
 def adaptive_table(curves: int, size: int) -> Iterator[str]:
     """Yield the lines of the second table of docs/intervals.md."""
     runs = list(adaptive_runs(curves, size))
-    yield "| metric | target | barrier / tolerance | runs | wrong | undecided | interval holds | evaluations: mean | median |"
+    head = (
+        "metric | target | barrier / tolerance | runs | wrong | undecided | interval holds | evaluations: mean | median"
+    )
+    yield f"| {head} |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for metric in ("loss", "error"):
         for target in ("set", "distribution"):

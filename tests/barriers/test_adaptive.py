@@ -1,4 +1,4 @@
-"""Adaptive measurement: the same numbers as the full one where it looked, honestly stored, and nothing of yours changed."""
+"""Adaptive measurement: the numbers of the full one where it looked, all of them stored, nothing of yours changed."""
 
 from __future__ import annotations
 

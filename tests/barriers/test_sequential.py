@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -32,7 +33,7 @@ def noisy(peak: float, *, size: int = 4000, noise: float = 0.3, seed: int = 0) -
 def test_looks_double_until_all_is_seen(size, first) -> None:
     counts = look_counts(size, first)
     assert counts[-1] == size and counts[0] == min(first, size)
-    assert all(a < b <= 2 * a for a, b in zip(counts, counts[1:], strict=False))
+    assert all(a < b <= 2 * a for a, b in itertools.pairwise(counts))
 
 
 def test_the_error_is_spent_over_the_looks_that_can_err() -> None:
