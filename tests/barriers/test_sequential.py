@@ -124,6 +124,23 @@ def test_what_is_rare_and_bad_is_reckoned_with(monkeypatch) -> None:
     assert wrong() >= 5  # without the imagined examples the means of the first look would be believed
 
 
+def test_the_lower_bound_holds_at_all_positions_together(monkeypatch) -> None:
+    """Many positions that just miss the tolerance, their noise independent: one of them always looks high."""
+
+    def wrong() -> int:
+        draw, found = np.random.default_rng(2), 0
+        for _ in range(40):
+            values = draw.standard_normal((2000, T.size))
+            values[:, [0, -1]] = 0
+            values += np.where((T > 0) & (T < 1), 0.0999, 0.0) - values.mean(axis=0)
+            found += decide(Question(T, len(values), 0.1), reader(values)).verdict == "above"
+        return found
+
+    assert wrong() <= 4
+    monkeypatch.setattr(sequential, "_greatest_normal", lambda apart, tail: 0.0)
+    assert wrong() >= 6  # bounds that hold at each position alone
+
+
 def test_verdicts_are_right_or_open_as_often_as_promised() -> None:
     """Barriers of 0.5, 0.9, 1.1 and 2 times the tolerance, of the set and of the distribution."""
     runs = list(adaptive_runs(3, 4000, points=13))
