@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from lmc import schema
 from lmc._errors import DatasetError, UsageError, unknown
+from lmc.barriers.blocks import Blocks, KeptPath
 from lmc.barriers.grid import check_grid, make_grid
 from lmc.barriers.measure import _batchnorm, _check_options, _describe_data, _label, _one_or_all
 from lmc.barriers.sequential import Answer, Question, decide
 from lmc.datasets import AbstractData, Data, as_data
-from lmc.evaluation import Normalizations, evaluate_path
+from lmc.evaluation import Normalizations
 from lmc.evaluation.evaluate import Progress
 from lmc.evaluation.losses import Loss, loss_name
 from lmc.interpolation import AbstractPath, RecalibratedPath, batchnorm_layers
 
 METRICS = ("loss", "error")
 TARGETS = ("set", "distribution")
-
-_MOST = 4096
-"""Examples copied out of the set at a time."""
 
 
 def measure_adaptive(
@@ -111,7 +108,7 @@ def measure_adaptive(
     pair = normalizations or (data.normalization, data.normalization)
     if train is not None and batchnorm_layers(module):
         places = {"normalizations": normalizations, "device": device, "dtype": dtype}
-        named = {name: _Kept(RecalibratedPath(path, module, train, **places)) for name, path in named.items()}
+        named = {name: KeptPath(RecalibratedPath(path, module, train, **places)) for name, path in named.items()}
     stored = {
         **(attrs or {}),
         "tolerance": tolerance,
@@ -137,7 +134,7 @@ def measure_adaptive(
     runs, answers = {}, {}
     with _bar(progress, len(named)) as bar:
         for name, path in named.items():
-            runs[name] = _Blocks(module, path, data, grid, order, metric, options)
+            runs[name] = Blocks(module, path, data, grid, order, metric, options)
             answers[name] = decide(question, runs[name].read)
             bar.update(1)
     dataset = _dataset(question, answers, runs, order, data.split)
@@ -150,84 +147,6 @@ def measure_adaptive(
     looks = {name: [asdict(look) for look in answer.looks] for name, answer in answers.items()}
     _label(dataset, confidence, loss_name(loss, data.task), schema.ADAPTIVE)
     return schema.annotate(dataset, "adaptive", {**stored, "looks": _finite(looks), "data_digest": data.digest})
-
-
-@dataclass
-class _Blocks:
-    """The one door to the evaluation: positions and a block of the order drawn, to values of the examples.
-
-    Keeps every loss, and what was right, by position, so that the result holds what was computed.
-    """
-
-    module: nn.Module
-    path: AbstractPath
-    data: Data
-    t: NDArray[np.float64]
-    order: NDArray[np.int64]
-    metric: str
-    options: Mapping[str, Any]
-    loss: dict[int, list[NDArray[np.float32]]] = field(default_factory=dict)
-    correct: dict[int, list[NDArray[Any]]] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    def read(self, positions: Sequence[int], start: int, stop: int) -> NDArray[np.float64]:
-        """Return losses, or errors, shape (position, example)."""
-        started = time.perf_counter()
-        found = []
-        for begin in range(start, stop, _MOST):
-            block = _some(self.data, self.order[begin : min(begin + _MOST, stop)])
-            done = evaluate_path(self.module, self.path, self.t[list(positions)], block, **self.options)
-            for row, position in enumerate(positions):
-                self.loss.setdefault(position, []).append(done.example_loss[row])
-                if done.example_correct is not None:
-                    self.correct.setdefault(position, []).append(done.example_correct[row])
-            found.append(self._asked(done.example_loss, done.example_correct))
-        self.seconds += time.perf_counter() - started
-        return np.concatenate(found, axis=1)
-
-    def _asked(self, loss: NDArray[np.float32], correct: NDArray[Any] | None) -> NDArray[np.float64]:
-        if self.metric == "loss":
-            return loss.astype(np.float64)
-        if correct is None:
-            raise UsageError("Nothing can be correct here, so there is no error: metric='loss' is its barrier.")
-        return 1.0 - correct
-
-    def ragged(self, kept: Mapping[int, list[NDArray[Any]]]) -> NDArray[Any]:
-        """Return what was kept, position after position."""
-        return np.concatenate([part for position in sorted(kept) for part in kept[position]])
-
-    def means(self, kept: Mapping[int, list[NDArray[Any]]]) -> NDArray[np.float64]:
-        """Return the means over the examples evaluated at each position, NaN where there are none."""
-        found = np.full(len(self.t), np.nan)
-        for position, parts in kept.items():
-            found[position] = np.concatenate(parts).mean(dtype=np.float64)
-        return found
-
-
-@dataclass(frozen=True)
-class _Kept(AbstractPath):
-    """A path whose states are costly to make, each made once."""
-
-    path: AbstractPath
-    states: dict[float, dict[str, Tensor]] = field(default_factory=dict)
-
-    @property
-    def ends(self) -> Any:
-        return self.path.ends
-
-    @property
-    def description(self) -> str:
-        return self.path.description
-
-    def at(self, t: float) -> dict[str, Tensor]:
-        if t not in self.states:
-            self.states[t] = self.path.at(t)
-        return self.states[t]
-
-
-def _some(data: Data, index: NDArray[np.int64]) -> Data:
-    chosen = torch.as_tensor(index)
-    return replace(data, inputs=data.inputs[chosen], targets=data.targets[chosen])
 
 
 def check_adaptive(
@@ -280,7 +199,7 @@ def _finite(looks: Mapping[str, list[dict[str, Any]]]) -> str:
 def _dataset(
     question: Question,
     answers: Mapping[str, Answer],
-    runs: Mapping[str, _Blocks],
+    runs: Mapping[str, Blocks],
     order: NDArray[np.int64],
     split: str,
 ) -> xr.Dataset:
