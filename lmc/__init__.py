@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lmc.alignment import WeightMatching as WeightMatching
     from lmc.alignment import align as align
     from lmc.architectures import resolve as resolve
+    from lmc.barriers import measure_adaptive as measure_adaptive
     from lmc.barriers import measure_barrier as measure_barrier
     from lmc.barriers import measure_basin as measure_basin
     from lmc.checkpoints import Checkpoint as Checkpoint
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from lmc.pipeline import load_curve as load_curve
     from lmc.pipeline import measure_curve as measure_curve
     from lmc.pipeline import save_curve as save_curve
+    from lmc.plotting import plot_adaptive as plot_adaptive
     from lmc.plotting import plot_barrier as plot_barrier
     from lmc.plotting import plot_basin as plot_basin
     from lmc.plotting import plot_basin_surface as plot_basin_surface
@@ -61,8 +63,8 @@ _HOME = {
     "LmcError": "lmc._errors",
     "Normalization": "lmc.datasets",
     "PermutationSpec": "lmc.symmetry",
-    "PolygonalPath": "lmc.interpolation",
     "Plane": "lmc.interpolation",
+    "PolygonalPath": "lmc.interpolation",
     "RandomPermutation": "lmc.alignment",
     "SphericalPath": "lmc.interpolation",
     "SymmetryError": "lmc._errors",
@@ -75,11 +77,13 @@ _HOME = {
     "load": "lmc.checkpoints",
     "load_curve": "lmc.pipeline",
     "load_permutation": "lmc.symmetry",
+    "measure_adaptive": "lmc.barriers",
     "measure_barrier": "lmc.barriers",
+    "measure_basin": "lmc.barriers",
     "measure_curve": "lmc.pipeline",
     "move_only": "lmc.interpolation",
-    "measure_basin": "lmc.barriers",
     "open_data": "lmc.datasets",
+    "plot_adaptive": "lmc.plotting",
     "plot_barrier": "lmc.plotting",
     "plot_basin": "lmc.plotting",
     "plot_basin_surface": "lmc.plotting",

@@ -18,7 +18,7 @@ from lmc._errors import UsageError, unknown
 from lmc.barriers.grid import check_grid, make_grid
 from lmc.barriers.intervals import barrier_interval, bootstrap_means, percentile_interval
 from lmc.barriers.repaired import describe_repair, refuse_both, repair_variables, repaired_paths
-from lmc.barriers.scalars import BARRIERS, area_above_chord
+from lmc.barriers.scalars import area_above_chord, rises
 from lmc.datasets import AbstractData, as_data
 from lmc.evaluation import Normalizations, PathEvaluation, evaluate_path
 from lmc.evaluation.evaluate import Progress
@@ -178,7 +178,7 @@ class _Curves:
         found = {
             "example_loss": (("alignment", "t", "example"), self.loss),
             **_mean("loss", loss, drawn[:, 0], confidence),
-            **_barriers("loss_barrier", loss, drawn[:, 0], self.t, confidence, np.inf),
+            **_barriers("loss_barrier", self.loss, drawn[:, 0], self.t, confidence, np.inf),
             "loss_area": ("alignment", area_above_chord(loss, self.t)),
         }
         if self.correct is None:
@@ -187,7 +187,7 @@ class _Curves:
         return found | {
             "example_correct": (("alignment", "t", "example"), self.correct),
             **_mean("accuracy", accuracy, drawn[:, 1], confidence),
-            **_barriers("error_barrier", 1 - accuracy, 1 - drawn[:, 1], self.t, confidence, 1.0),
+            **_barriers("error_barrier", 1.0 - self.correct, 1 - drawn[:, 1], self.t, confidence, 1.0),
         }
 
 
@@ -200,16 +200,22 @@ def _mean(
 
 def _barriers(
     name: str,
-    curve: NDArray[np.float64],
+    examples: NDArray[Any],
     drawn: NDArray[np.float64],
     t: NDArray[np.float64],
     confidence: float,
     upper: float,
 ) -> dict[str, tuple[tuple[str, ...], NDArray[np.float64]]]:
+    """Return the barriers of values of shape (alignment, t, example), and their intervals."""
+    value = np.empty((len(examples), len(schema.BASELINES)))
+    interval = np.empty((*value.shape, 2))
+    for row, values in enumerate(examples):
+        mean = values.mean(axis=-1, dtype=np.float64)
+        for column, baseline in enumerate(schema.BASELINES):
+            value[row, column] = rises(mean, t, baseline).max()
+            apart, resampled = rises(values.T, t, baseline), rises(drawn[:, row], t, baseline)
+            interval[row, column] = barrier_interval(apart, resampled, confidence, upper=upper)
     dims = ("alignment", "baseline")
-    value = np.stack([BARRIERS[baseline](curve, t) for baseline in schema.BASELINES], axis=-1)
-    resampled = np.stack([BARRIERS[baseline](drawn, t) for baseline in schema.BASELINES], axis=-1)
-    interval = barrier_interval(value, resampled, confidence, upper=upper)
     return {name: (dims, value), f"{name}_ci": ((*dims, "bound"), interval)}
 
 
@@ -255,7 +261,8 @@ def _batchnorm(module: nn.Module, recalibrate: AbstractData | None) -> str:
 def _describe_bootstrap(confidence: float, resamples: int, seed: int) -> dict[str, Any]:
     return {
         "confidence": confidence,
-        "bootstrap": "over examples, the same at every position; percentiles, for barriers with their reflection",
+        "bootstrap": "over examples, the same at every position: percentiles of means; the upward bias of a barrier, "
+        "which is a maximum, is bounded by intersection bounds",
         "bootstrap_resamples": resamples,
         "bootstrap_seed": seed,
     }
@@ -275,14 +282,16 @@ def _one_or_all(described: Mapping[str, str]) -> str:
     return next(iter(described.values())) if len(set(described.values())) == 1 else json.dumps(dict(described))
 
 
-def _label(dataset: xr.Dataset, confidence: float, loss: str) -> None:
+def _label(
+    dataset: xr.Dataset, confidence: float, loss: str, variables: Mapping[str, schema.Variable] = schema.BARRIER
+) -> None:
     """Set what the schema's own labels cannot know: the loss's unit and the confidence."""
     if loss not in _NATS:
         for name in dataset.variables:
-            if schema.BARRIER[str(name)].units == "nats":
+            if variables[str(name)].units == "nats":
                 dataset[name].attrs["units"] = "1"
     if confidence != 0.95:
         for name in dataset.variables:
             if str(name).endswith("_ci"):
-                label = schema.BARRIER[str(name)].long_name
+                label = variables[str(name)].long_name
                 dataset[name].attrs["long_name"] = label.replace("95%", f"{100 * confidence:g}%")

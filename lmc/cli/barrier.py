@@ -7,11 +7,12 @@ import math
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from lmc._errors import UsageError
+from lmc.cli import adaptive as adaptive_run
 from lmc.cli.common import Common, check_writable, describe_model, describe_proof, free_name, renaming
 from lmc.cli.repair_lines import repair_lines, repair_values
 
@@ -37,6 +38,10 @@ def barrier(
     path: str = "linear",
     only: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     via: Annotated[list[Path] | None, Parameter(negative="", consume_multiple=True)] = None,
+    adaptive: Annotated[bool, Parameter(negative="")] = False,
+    tolerance: float | None = None,
+    metric: Literal["loss", "error"] | None = None,
+    confidence: float = 0.95,
     recalibrate: Annotated[bool, Parameter(negative="")] = False,
     repair: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -53,6 +58,7 @@ def barrier(
 
         lmc barrier a.pt b.pt --data mnist
         lmc barrier a.pt b.pt --data "mnist?normalize=none" --align none --align "weights?restarts=4"
+        lmc barrier a.pt b.pt --adaptive --tolerance 0.02
         lmc barrier a.th b.pth --model resnet20 --data cifar10 --recalibrate -o out.nc --figure out.pdf
 
     Parameters
@@ -84,6 +90,14 @@ def barrier(
         parts of B. Inputs are scaled for A all along.
     via
         Further checkpoints that the path runs through in straight lines, once for each; aligned to A as B is.
+    adaptive
+        Decide only whether each barrier is below a tolerance: positions and examples are added until that is sure.
+    tolerance
+        What --adaptive compares the barrier with; 0.02 by default.
+    metric
+        Whose barrier --adaptive decides on: that of the loss (by default), or of the error.
+    confidence
+        How sure intervals and verdicts are.
     recalibrate
         Reset BatchNorm statistics on training data at every position, the ends included.
     repair
@@ -99,6 +113,7 @@ def barrier(
     from lmc.barriers.repaired import refuse_both
 
     common.start()
+    asked = adaptive_run.settings(adaptive, tolerance, metric, confidence)
     output = output or free_name("barrier", ".nc")
     figure = figure or output.with_suffix(".png")
     plotting.figure_format(figure)
@@ -126,6 +141,7 @@ def barrier(
         proof=proof,
         seed=common.seed,
         points=points,
+        **asked,
         normalizations=normalizations,
         recalibrate=_training_data(measured, "reset", common) if recalibrate else None,
         repair=_training_data(measured, "repair", common) if repair else None,
@@ -135,13 +151,15 @@ def barrier(
         progress=common.progress,
     )
     schema.write(result, output)
-    plotting.save_figure(plotting.plot_barrier(result).figure, figure)
+    draw = plotting.plot_adaptive if adaptive else plotting.plot_barrier
+    plotting.save_figure(draw(result).figure, figure)
     _hint(result, measured, common)
+    show = adaptive_run if adaptive else sys.modules[__name__]
     if common.json:
-        print(json.dumps(as_json(result, pair, measured, output, figure)))
+        print(json.dumps(show.as_json(result, pair, measured, output, figure)))
     else:
         print()
-        print(table(result))
+        print(show.table(result))
         for line in repair_lines(result):
             print(line)
         print(f"\nwrote {output} (xarray.open_dataset) and {figure}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from lmc._methods import ALIGNMENTS, load_method
 from lmc._types import StateDict
 from lmc.alignment import AbstractAlignment, AlignmentResult, Identity, align
 from lmc.architectures import fit_state
-from lmc.barriers import measure_barrier
+from lmc.barriers import check_adaptive, measure_adaptive, measure_barrier
 from lmc.barriers.repaired import refuse_both
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, as_data
@@ -40,6 +40,7 @@ def barrier(
     via: Any = (),
     example_inputs: Tensor | Sequence[Any] | None = None,
     proof: Proof | None = None,
+    adaptive: bool = False,
     seed: int = 0,
     attrs: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -68,17 +69,21 @@ def barrier(
         Inputs for finding and proving the symmetries; by default the first two examples.
     proof : Proof, optional
         Symmetries that were found and proved already, from :func:`lmc.pipeline.prove`.
+    adaptive : bool
+        Decide only whether the barriers are below a ``tolerance``, with as few evaluations as it takes.
     seed : int
         Seed of alignments that do not name one, and of the bootstrap.
     attrs : mapping, optional
         Provenance to store with the result.
     **settings
-        As in :func:`lmc.measure_barrier`: ``points``, ``t``, ``loss``, ``recalibrate``, ``repair`` and more.
+        As in :func:`lmc.measure_barrier`: ``points``, ``t``, ``loss``, ``recalibrate``, ``repair`` and more; or as in
+        :func:`lmc.measure_adaptive`: ``tolerance``, ``metric`` and more.
 
     Returns
     -------
     xarray.Dataset
-        Kind "barrier" of the schema: curves, barriers against the chord and the mean end, 95% intervals.
+        Kind "barrier" of the schema: curves, barriers against the chord and the mean end, 95% intervals. Kind
+        "adaptive" where that was asked for.
 
     Raises
     ------
@@ -98,10 +103,13 @@ def barrier(
     >>> dict(result.loss.sizes)
     {'alignment': 2, 't': 5}
     """
-    _check_settings(model, settings)
+    measure = measure_adaptive if adaptive else measure_barrier
+    _check_settings(model, settings, measure)
     methods = resolve_alignments(align, seed)
     route = Route.of(path, only, via)
     measured = as_data(data)
+    if adaptive:
+        check_adaptive(measured, **settings)
     a, b = (fit_state(state_of(s, name), model, name) for s, name in ((state_a, "state_a"), (state_b, "state_b")))
     route = route.fitted(model, a, b)
     schema.check_attrs(schema.sanitize_attrs(attrs or {}))
@@ -114,7 +122,7 @@ def barrier(
         name: route.between(model, a, [_aligned(p, found.get(name)) for p, found in zip(points, passed, strict=True)])
         for name in methods
     }
-    dataset = measure_barrier(
+    dataset = measure(
         model,
         paths,
         measured,
@@ -131,11 +139,13 @@ def barrier(
     return dataset.assign(alignment_message=("alignment", np.array(messages, dtype=str), labels))
 
 
-def _check_settings(model: nn.Module, settings: Mapping[str, Any]) -> None:
-    """Refuse what measure_barrier would, before anything is aligned."""
+def _check_settings(
+    model: nn.Module, settings: Mapping[str, Any], measure: Callable[..., xr.Dataset] = measure_barrier
+) -> None:
+    """Refuse what the measurement would, before anything is aligned."""
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}: pass a module, such as lmc.resolve('mlp', ...).module.")
-    known = inspect.signature(measure_barrier).parameters
+    known = inspect.signature(measure).parameters
     for name in settings:
         if name not in known:
             raise UsageError(f"lmc.barrier has no setting {name!r}.{did_you_mean(name, known)}")

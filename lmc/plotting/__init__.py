@@ -1,5 +1,7 @@
 """Figures, each drawn from a result dataset and nothing else; no pyplot, and nothing of torch."""
 
+from lmc.plotting.adaptive import AdaptiveArtists as AdaptiveArtists
+from lmc.plotting.adaptive import plot_adaptive as plot_adaptive
 from lmc.plotting.barrier import BarrierArtists as BarrierArtists
 from lmc.plotting.barrier import Panel as Panel
 from lmc.plotting.barrier import plot_barrier as plot_barrier
