@@ -182,9 +182,9 @@ def test_a_chain_that_others_trained_joins_its_ends(shared_data, public):
     accuracy = measure_curve(module, path, data, points=7).accuracy
     assert float(accuracy.sel(alignment="curve").min()) >= 0.98
     assert 0.65 < float(accuracy.sel(alignment="straight", t=0.5)) < 0.85
-    # The same bends in another order are no way from A to B.
+    # The same bends in another order meet a barrier, between bends 1 and 4.
     wrong = PolygonalPath([path.bends[k] for k in (0, 3, 1, 4, 2, 5)])
-    assert float(evaluate_path(module, wrong, [0.3, 0.7], data).accuracy.min()) < 0.97
+    assert float(evaluate_path(module, wrong, [0.5], data).accuracy.min()) < 0.95
 
 
 @pytest.mark.shared
