@@ -11,7 +11,7 @@ from torch import nn
 
 import lmc
 from lmc._errors import MismatchError, UsageError
-from lmc.evaluation import evaluate_path, evaluate_state
+from lmc.evaluation import CopyEngine, evaluate_path, evaluate_state
 from lmc.interpolation import LinearPath, PolygonalPath, SphericalPath, move_only
 from lmc.testing import fake_classification, planted_pair, tiny_cnn, tiny_mlp
 
@@ -26,14 +26,14 @@ def aligned(state):
 
 
 def losses(path, module=MODEL, data=DATA):
-    return evaluate_path(module, path, T, lmc.as_data(data)).loss
+    return evaluate_path(module, path, T, lmc.as_data(data), engine=CopyEngine()).loss  # one network at a time
 
 
 def test_only_some_layers_move_after_the_whole_of_b_was_aligned():
     result = lmc.barrier(MODEL, A, B, DATA, only="2", points=5)
     for name, b in (("none", B), ("weights", aligned(B))):
         expected = losses(LinearPath(A, move_only(A, b, ["2"])))
-        np.testing.assert_allclose(result.loss.sel(alignment=name), expected, rtol=1e-6)
+        np.testing.assert_allclose(result.loss.sel(alignment=name), expected, rtol=1e-5)
     # Parts of an unaligned B, or the whole of B, would be other curves.
     assert not np.allclose(*result.loss.values, rtol=1e-3)
     assert not np.allclose(result.loss, lmc.barrier(MODEL, A, B, DATA, points=5).loss, rtol=1e-3)
@@ -79,7 +79,7 @@ def test_the_arc_turns_parameters_and_leaves_buffers_on_the_line():
     a, b = (tiny_cnn(seed=seed).state_dict() for seed in (0, 1))
     result = lmc.barrier(model, a, b, data, path="spherical", align="none", points=5)
     parameters = dict(model.named_parameters())
-    np.testing.assert_allclose(result.loss[0], losses(SphericalPath(a, b, parameters), model, data), rtol=1e-6)
+    np.testing.assert_allclose(result.loss[0], losses(SphericalPath(a, b, parameters), model, data), rtol=1e-5)
     everything = [name for name in a if a[name].is_floating_point()]
     assert not np.allclose(result.loss[0], losses(SphericalPath(a, b, everything), model, data), rtol=1e-4)
     assert result.attrs["path"] == "spherical" and result.attrs["interpolation"].startswith("spherical")
@@ -90,7 +90,7 @@ def test_a_path_via_a_network_touches_it_aligned_like_b():
     result = lmc.barrier(MODEL, A, B, DATA, via=[C], points=5)
     for name, one in (("none", lambda state: state), ("weights", aligned)):
         expected = losses(PolygonalPath([A, one(C), one(B)]))
-        np.testing.assert_allclose(result.loss.sel(alignment=name), expected, rtol=1e-6)
+        np.testing.assert_allclose(result.loss.sel(alignment=name), expected, rtol=1e-5)
     middle = evaluate_state(MODEL, C, lmc.as_data(DATA)).loss[0]
     assert np.allclose(result.loss.sel(t=0.5), middle), "C's function, permuted or not"
     assert json.loads(result.attrs["via"]) == [{"source": "via[0]"}]
@@ -112,7 +112,7 @@ def test_several_networks_on_the_way_and_whatever_has_weights(tmp_path):
 def test_parts_of_every_network_on_the_way():
     result = lmc.barrier(MODEL, A, B, DATA, via=C, only="2", align="none", points=5)
     parts = [move_only(A, state, ["2"]) for state in (C, B)]
-    np.testing.assert_allclose(result.loss[0], losses(PolygonalPath([A, *parts])), rtol=1e-6)
+    np.testing.assert_allclose(result.loss[0], losses(PolygonalPath([A, *parts])), rtol=1e-5)
 
 
 class Tied(nn.Module):
