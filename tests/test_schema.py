@@ -15,7 +15,9 @@ from lmc import schema
 from lmc._errors import SchemaError
 
 SIZES = {"alignment": 2, "t": 5, "example": 3, "baseline": 2, "bound": 2}
+SIZES |= {"end": 2, "class": 4, "comparison": 3, "layer": 2}
 LABELS = {"alignment": ["none", "weights"], "baseline": list(schema.BASELINES), "bound": list(schema.BOUNDS)}
+LABELS |= {"end": list(schema.ENDS), "comparison": list(schema.COMPARISONS), "layer": ["fc1", "fc2"]}
 
 
 def smallest(kind: str = "barrier") -> xr.Dataset:

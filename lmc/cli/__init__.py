@@ -69,6 +69,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OSError as error:
         print(f"lmc: {error}", file=sys.stderr)
         sys.exit(3)
-    except KeyboardInterrupt:
-        print("lmc: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stopped:  # Ctrl-C, or SIGTERM during long work
+        print(": ".join(["lmc: interrupted", *map(str, stopped.args)]), file=sys.stderr)
+        sys.exit(143 if type(stopped).__name__ == "Terminated" else 130)

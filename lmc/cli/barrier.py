@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from lmc._errors import UsageError
-from lmc.cli.common import Common, check_writable, describe_model, describe_proof, free_name, renaming
+from lmc._errors import InputError, UsageError
+from lmc._imports import import_object
+from lmc.cli.common import Common, check_writable, describe_model, describe_proof, renaming
+from lmc.cli.resuming import choose_output, finished, kept_parts, write_result
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,6 +35,9 @@ def barrier(
     spec: Path | None = None,
     points: int = 25,
     recalibrate: Annotated[bool, Parameter(negative="")] = False,
+    loss: str | None = None,
+    also: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     figure: Path | None = None,
     common: Common = Common(),  # noqa: B008
@@ -72,16 +77,26 @@ def barrier(
         Positions along the path, equally spaced, ends included; the midpoint is added where they miss it.
     recalibrate
         Reset BatchNorm statistics on training data at every position, the ends included.
+    loss
+        A loss of your own, package.module:function or file.py:function: outputs and targets of a batch to one value
+        for each example. Cross-entropy (per token, for text) or squared error by default, as the data ask for.
+    also
+        Further quantities for the result file: disagreement (of predicted classes), top5 (accuracy), closeness (of
+        activations, layer by layer), sharpness (of the ends).
+    resume
+        Go on with what an interrupted run of the same command left in OUTPUT.parts, or share the work of one that
+        runs; the numbers are those of a run that was never interrupted.
     output
         NetCDF file to write; barrier.nc, or the next free number, by default.
     figure
         Figure to write (png, pdf, svg); beside the netCDF file by default.
     """
-    from lmc import pipeline, plotting, schema
-    from lmc.barriers import make_grid
+    from lmc import pipeline, plotting
+    from lmc.barriers import check_further, make_grid
 
     common.start()
-    output = output or free_name("barrier", ".nc")
+    check_further(also or ())
+    output = output or choose_output("barrier", ".nc", resume)
     figure = figure or output.with_suffix(".png")
     plotting.figure_format(figure)
     check_writable(output, ".nc", (a, b))
@@ -90,26 +105,32 @@ def barrier(
     methods = pipeline.resolve_alignments(align or ["none", "weights"], common.seed)
     pair, measured = _load(a, b, model, data, common)
     normalizations = _normalizations(measured, data_b, common)
+    function = None if loss is None else import_object(loss, InputError)
     _introduce(pair, measured, normalizations, common)
-    proof = _prove(pair, methods, spec, common)
-    result = pipeline.barrier(
-        pair.a.architecture.module,
-        pair.a.state,
-        pair.b.state,
-        measured,
-        align=list(align or ["none", "weights"]),
-        proof=proof,
-        seed=common.seed,
-        points=points,
-        normalizations=normalizations,
-        recalibrate=_training_data(measured, common) if recalibrate else None,
-        device=common.device,
-        dtype=common.torch_dtype,
-        attrs={**pair.attrs(), "command": shlex.join(["lmc", *sys.argv[1:]])},
-        progress=common.progress,
-    )
-    schema.write(result, output)
-    plotting.save_figure(plotting.plot_barrier(result).figure, figure)
+    with kept_parts(output, resume, common) as parts:
+        settings = {
+            "align": list(align or ["none", "weights"]),
+            "proof": _prove(pair, methods, spec, common),
+            "seed": common.seed,
+            "points": points,
+            "normalizations": normalizations,
+            "recalibrate": _training_data(measured, common) if recalibrate else None,
+            "loss": function,
+            "also": list(also or ()),
+            "device": common.device,
+            "dtype": common.torch_dtype,
+        }
+        arguments = (pair.a.architecture.module, pair.a.state, pair.b.state, measured)
+        unit = pipeline.barrier_unit(*arguments, **settings)
+        result = finished(output, unit, common) if resume else None
+        if result is None:
+            attrs = {**pair.attrs(), "command": shlex.join(["lmc", *sys.argv[1:]])}
+            attrs |= {"loss": loss} if loss else {}
+            result = pipeline.barrier(*arguments, **settings, attrs=attrs, work=parts, progress=common.progress)
+            result = write_result(result, unit, output, parts)
+        else:
+            common.note("resume", f"{output} is complete, nothing was computed")
+        plotting.save_figure(plotting.plot_barrier(result).figure, figure)
     _hint(result, measured, common)
     if common.json:
         print(json.dumps(as_json(result, pair, measured, output, figure)))

@@ -16,3 +16,5 @@ from lmc.pipeline.pair import rename as rename
 from lmc.pipeline.prove import Proof as Proof
 from lmc.pipeline.prove import found_or_written as found_or_written
 from lmc.pipeline.prove import prove as prove
+from lmc.pipeline.units import BarrierTask as BarrierTask
+from lmc.pipeline.units import barrier_unit as barrier_unit

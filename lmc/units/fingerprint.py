@@ -125,8 +125,8 @@ def _add_module(module: nn.Module, put: Callable[[bytes], object], inside: tuple
     for name, part in module.named_modules():
         put(f"{name} {type(part).__module__}.{type(part).__qualname__} {_source(type(part))}".encode())
         put(part.extra_repr().encode())
-        plain = {key: one for key, one in vars(part).items() if key not in _EVERY_MODULE and _is_plain(one)}
-        _add(plain, put, inside)
+        own = {key: one for key, one in vars(part).items() if key not in _EVERY_MODULE}
+        _add({key: one if _is_plain(one) else _told(one) for key, one in own.items()}, put, inside)
         loose = [*part.named_buffers(recurse=False), *((k, x) for k, x in vars(part).items() if isinstance(x, Tensor))]
         _add({key: x for key, x in loose if id(x) not in replaced}, put, inside)
         if isinstance(code := getattr(part, "code", None), str):  # traced and exported graphs
@@ -139,6 +139,12 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
     return isinstance(value, (*_PLAIN, torch.dtype, FunctionType, BuiltinFunctionType))
+
+
+def _told(value: Any) -> str:
+    """Return what an attribute says of itself (a configuration does); an address in memory says nothing."""
+    text = repr(value) if not isinstance(value, (Tensor, nn.Module)) else ""
+    return "" if " at 0x" in text else text
 
 
 def _source(thing: Any) -> str:

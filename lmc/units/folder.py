@@ -91,13 +91,12 @@ class WorkFolder:
             return None
         try:
             found = xr.load_dataset(file, engine="netcdf4")
-            sound = found.attrs.pop(_CONTENT, None) == content_digest(found)
-            wanted = found.attrs.get(_IDENTITY) == unit.digest
+            sound = is_result_of(found, unit)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, RuntimeError, KeyError, AttributeError):
-            sound = wanted = False
-        if sound and wanted:
+        except (OSError, ValueError, RuntimeError, KeyError, AttributeError):  # whatever damage makes of it
+            sound, found = False, None
+        if sound:
             return found
         if not quietly:
             self._tell(f"{file} is damaged; its part is computed again")
@@ -107,10 +106,9 @@ class WorkFolder:
         """Store a unit's result, whole or not at all; returns what :meth:`read` will."""
         if "lmc_kind" in result.attrs:
             schema.validate(result)
-        result = result.assign_attrs({_IDENTITY: unit.digest, "lmc_unit_about": unit.text})
-        stored = result.assign_attrs({_CONTENT: content_digest(result)})
+        result = stamped(result, unit)
         with replacing(self.path / unit.filename) as partial:
-            stored.to_netcdf(partial, engine="netcdf4", format="NETCDF4")
+            result.to_netcdf(partial, engine="netcdf4", format="NETCDF4")
         return result
 
     def run(self, work: Sequence[tuple[Unit, Compute]]) -> list[xr.Dataset]:
@@ -171,6 +169,18 @@ class WorkFolder:
         for file in self.path.iterdir():
             if file != self._presence.path:
                 file.unlink() if not file.is_dir() else shutil.rmtree(file)
+
+
+def stamped(result: xr.Dataset, unit: Unit) -> xr.Dataset:
+    """Return the result with the digests of its unit and of its own content among its attributes."""
+    named = result.assign_attrs({_IDENTITY: unit.digest, "lmc_unit_about": unit.text})
+    return named.assign_attrs({_CONTENT: content_digest(named)})
+
+
+def is_result_of(result: xr.Dataset, unit: Unit) -> bool:
+    """Say whether a result is that of the unit, and whole."""
+    attrs = result.attrs
+    return attrs.get(_IDENTITY) == unit.digest and attrs.get(_CONTENT) == content_digest(result)
 
 
 def content_digest(dataset: xr.Dataset) -> str:
