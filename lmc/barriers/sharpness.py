@@ -130,7 +130,9 @@ def _hessian_product(
                 slope = sum((g * v).sum() for g, v in zip(first, parts, strict=True))
                 assert isinstance(slope, Tensor)
                 # A loss that is linear in all parameters has no second derivative to follow.
-                second = torch.autograd.grad(slope, parameters, materialize_grads=True) if slope.requires_grad else first
+                second = (
+                    torch.autograd.grad(slope, parameters, materialize_grads=True) if slope.requires_grad else first
+                )
             if slope.requires_grad:
                 total += torch.cat([s.reshape(-1).to("cpu", torch.float64) for s in second])
         return total

@@ -43,7 +43,14 @@ def make_app() -> App:
     """Return the application; the commands import what they need when they run."""
     import lmc
 
-    app = App(name="lmc", help=_HELP, help_epilogue=_EPILOGUE, version=lmc.__version__, help_format="markdown")
+    app = App(
+        name="lmc",
+        help=_HELP,
+        help_epilogue=_EPILOGUE,
+        version=lmc.__version__,
+        help_format="markdown",
+        suppress_keyboard_interrupt=False,  # main() says where the work is
+    )
     for command in (barrier, curve, align, apply, symmetries, inspect, convert, train):
         app.command(command)
     return app

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from lmc._errors import InputError, UsageError
 from lmc._imports import import_object
 from lmc.cli.common import Common, check_writable, describe_model, describe_proof, renaming
+from lmc.cli.quantities import quantities
 from lmc.cli.resuming import choose_output, finished, kept_parts, write_result
 
 if TYPE_CHECKING:
@@ -283,6 +284,7 @@ def _row(one: xr.Dataset) -> dict[str, Any]:
                 }
                 for baseline in one.baseline.values
             }
+    row |= quantities(one)
     row["objective"] = _number(one.get("objective"))
     seconds = {"align": _number(one.get("seconds_align")) or 0.0, "evaluate": _number(one.seconds_evaluate)}
     return {**row, "message": str(one.alignment_message.item()), "seconds": seconds}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,5 +86,5 @@ def write_result(result: xr.Dataset, unit: Unit, output: Path, folder: WorkFolde
 
     result = stamped(result, unit)
     within = schema.write(result, folder.path / output.name)
-    os.replace(within, output)
+    within.replace(output)
     return result

@@ -21,13 +21,24 @@ class Alignment(Protocol):
     """What the rest of the pipeline needs of an alignment's result; ``AlignmentResult`` has it."""
 
     @property
-    def method(self) -> str: ...
+    def method(self) -> str:
+        """Reference of the method, with its settings."""
+        ...
+
     @property
-    def objective(self) -> float: ...
+    def objective(self) -> float:
+        """What the method reached."""
+        ...
+
     @property
-    def message(self) -> str: ...
+    def message(self) -> str:
+        """How it ended."""
+        ...
+
     @property
-    def seconds(self) -> Mapping[str, float]: ...
+    def seconds(self) -> Mapping[str, float]:
+        """Time by phase."""
+        ...
 
     def apply(self, state: StateDict) -> dict[str, Tensor]:
         """Return B aligned to A."""

@@ -27,9 +27,7 @@ _SAID = frozenset({"attrs", "progress", "work"})
 _SHOWN = (str, int, float, bool, type(None))
 
 
-def barrier_unit(
-    model: nn.Module, state_a: StateDict, state_b: StateDict, data: AbstractData, **settings: Any
-) -> Unit:
+def barrier_unit(model: nn.Module, state_a: StateDict, state_b: StateDict, data: AbstractData, **settings: Any) -> Unit:
     """Return the unit of a barrier: everything that determines what :func:`lmc.barrier` returns for these arguments.
 
     Parameters

@@ -62,7 +62,7 @@ class Claim:
     def _is_current(self) -> bool:
         assert self._handle is not None
         try:
-            return os.path.samestat(os.fstat(self._handle), os.stat(self.path))
+            return os.path.samestat(os.fstat(self._handle), self.path.stat())
         except FileNotFoundError:
             return False
 

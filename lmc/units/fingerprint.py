@@ -21,6 +21,7 @@ from lmc._errors import UsageError
 from lmc.datasets import AbstractData
 
 _EVERY_MODULE = frozenset(vars(nn.Module()))
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 _PLAIN = (str, int, float, complex, bool, bytes, type(None))
 
 
@@ -127,7 +128,8 @@ def _add_module(module: nn.Module, put: Callable[[bytes], object], inside: tuple
         put(part.extra_repr().encode())
         own = {key: one for key, one in vars(part).items() if key not in _EVERY_MODULE}
         _add({key: one if _is_plain(one) else _told(one) for key, one in own.items()}, put, inside)
-        loose = [*part.named_buffers(recurse=False), *((k, x) for k, x in vars(part).items() if isinstance(x, Tensor))]
+        tensors = ((key, one) for key, one in own.items() if isinstance(one, Tensor))
+        loose = [*part.named_buffers(recurse=False), *tensors]
         _add({key: x for key, x in loose if id(x) not in replaced}, put, inside)
         if isinstance(code := getattr(part, "code", None), str):  # traced and exported graphs
             put(code.encode())
@@ -155,11 +157,6 @@ def _source(thing: Any) -> str:
     except TypeError:
         file = None
     version = getattr(sys.modules.get(module.partition(".")[0]), "__version__", None)
-    if file is None or not os.path.isfile(file) or (version and {"site-packages", "dist-packages"} & _folders(file)):
+    if file is None or not Path(file).is_file() or (version and _INSTALLED.intersection(Path(file).parts)):
         return f"{module} {version}"
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _folders(file: str) -> set[str]:
-    return set(Path(file).parts)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
