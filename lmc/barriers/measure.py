@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from torch import nn
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc._types import StateDict
 from lmc.barriers.distance import weight_distance
 from lmc.barriers.further import check_further, measure_further
 from lmc.barriers.grid import check_grid, make_grid
@@ -52,7 +54,7 @@ def measure_barrier(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     also: Sequence[str] = (),
-    work: WorkFolder | None = None,
+    work: WorkFolder | str | os.PathLike[str] | None = None,
     attrs: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
@@ -91,8 +93,9 @@ def measure_barrier(
         As in :func:`lmc.evaluation.evaluate_path`.
     also : sequence of str
         Quantities that cost further evaluations: ``disagreement``, ``top5``, ``closeness``, ``sharpness``.
-    work : WorkFolder, optional
-        Where parts of the work are kept as they are done, and found again.
+    work : WorkFolder or path-like, optional
+        Folder where parts of the work are kept as they are done, and found again: a call that was interrupted goes on
+        there. The caller removes it. Streamed data are read once more, to tell which they are.
     attrs : mapping, optional
         Provenance to store; checked before anything is computed.
     progress : callable, optional
@@ -118,7 +121,9 @@ def measure_barrier(
     grid = make_grid(points) if t is None else check_grid(t)
     _check_options(named, confidence, resamples, objectives, seconds_align)
     check_further(also)
+    folder = WorkFolder.of(work)
     data, train = as_data(data), None if recalibrate is None else as_data(recalibrate, split="train")
+    ends = [path.ends for path in named.values()]  # before statistics are reset there, which costs passes over data
     pair = normalizations or (data.normalization, data.normalization)
     if train is not None and batchnorm_layers(module):
         places = {"normalizations": normalizations, "device": device, "dtype": dtype}
@@ -137,13 +142,13 @@ def measure_barrier(
     schema.check_attrs(schema.sanitize_attrs(stored))
     setting = Setting(module, data, grid, pair, loss, device, dtype, batch_size)
     statistics = 0 if train is None else train.size or 0
-    evaluations = evaluate_paths(setting, named, work=work, extra_examples=statistics, progress=progress)
+    evaluations = evaluate_paths(setting, named, work=folder, extra_examples=statistics, progress=progress)
     curves = _Curves.stack(evaluations, grid)
     dataset = xr.Dataset(
         {
             **curves.variables(resamples, seed, confidence),
-            **_beside(curves, named, setting),
-            **measure_further(also, named, setting, work),
+            **_beside(curves, ends, setting),
+            **measure_further(also, named, setting, folder),
             **_timings(named, evaluations, objectives, seconds_align),
         },
         coords={
@@ -204,10 +209,10 @@ class _Curves:
         return drawn.reshape(resamples, len(kinds), -1)
 
 
-def _beside(curves: _Curves, named: Mapping[str, AbstractPath], setting: Setting) -> dict[str, Any]:
+def _beside(curves: _Curves, ends: Sequence[tuple[StateDict, StateDict]], setting: Setting) -> dict[str, Any]:
     """Return what the examples and the weights tell beside the barriers, at no further evaluation."""
     loss, t = curves.loss, curves.t
-    apart = [weight_distance(setting.module, *path.ends) for path in named.values()]
+    apart = [weight_distance(setting.module, a, b) for a, b in ends]
     found: dict[str, Any] = {
         "loss_curvature": (("alignment", "end"), end_curvature(loss.mean(axis=-1, dtype=np.float64), t)),
         "weight_distance": ("alignment", [distance for distance, _ in apart]),

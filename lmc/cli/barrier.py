@@ -111,7 +111,6 @@ def barrier(
     with kept_parts(output, resume, common) as parts:
         settings = {
             "align": list(align or ["none", "weights"]),
-            "proof": _prove(pair, methods, spec, common),
             "seed": common.seed,
             "points": points,
             "normalizations": normalizations,
@@ -122,11 +121,12 @@ def barrier(
             "dtype": common.torch_dtype,
         }
         arguments = (pair.a.architecture.module, pair.a.state, pair.b.state, measured)
-        unit = pipeline.barrier_unit(*arguments, **settings)
+        unit = pipeline.barrier_unit(*arguments, **settings, spec=spec)
         result = finished(output, unit, common) if resume else None
         if result is None:
             attrs = {**pair.attrs(), "command": shlex.join(["lmc", *sys.argv[1:]])}
             attrs |= {"loss": loss} if loss else {}
+            settings |= {"proof": _prove(pair, methods, spec, common)}
             result = pipeline.barrier(*arguments, **settings, attrs=attrs, work=parts, progress=common.progress)
             result = write_result(result, unit, output, parts)
         else:

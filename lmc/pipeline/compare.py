@@ -96,7 +96,7 @@ def barrier(
     schema.check_attrs(schema.sanitize_attrs(attrs or {}))
     if proof is None and any(not isinstance(method, Identity) for method in methods.values()):
         proof = prove(model, _first_examples(measured) if example_inputs is None else example_inputs)
-    results = align_all(methods, a, b, proof, settings.get("work"))
+    results = align_all(methods, a, b, proof, WorkFolder.of(settings.get("work")))
     paths = {name: LinearPath(a, _aligned(b, results.get(name))) for name in methods}
     dataset = measure_barrier(
         model,

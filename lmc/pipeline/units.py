@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from lmc._errors import InputError
 from lmc._imports import import_object
 from lmc._types import StateDict
+from lmc.checkpoints import load
 from lmc.datasets import AbstractData, open_data
 from lmc.pipeline.compare import barrier, resolve_alignments
 from lmc.pipeline.pair import Pair, data_for, load_pair
@@ -33,8 +35,9 @@ def barrier_unit(model: nn.Module, state_a: StateDict, state_b: StateDict, data:
     Parameters
     ----------
     model, state_a, state_b, data, **settings
-        As for :func:`lmc.barrier`; provenance, progress and folder do not count. Timings in the result differ from
-        run to run, and sums in their last bits with the number of threads; neither is part of the unit.
+        As for :func:`lmc.barrier`, and ``spec``, the TOML file of permutation groups where there is one; without it and
+        without a ``proof`` the network determines them. Provenance, progress and folder do not count, nor does the
+        number of threads, which changes sums in their last bits.
 
     Raises
     ------
@@ -42,13 +45,15 @@ def barrier_unit(model: nn.Module, state_a: StateDict, state_b: StateDict, data:
         If a setting has no fingerprint.
     """
     proof: Proof | None = settings.pop("proof", None)
+    written = settings.pop("spec", None)
+    groups = None if proof is None else fingerprint(proof.spec.groups, proof.spec.aliases, proof.spec.buffers)
     about: dict[str, Any] = {
         "module": fingerprint(model),
         "a": fingerprint(state_a),
         "b": fingerprint(state_b),
         "data": data.digest,
         "normalization": str(data.normalization),
-        "spec": None if proof is None else fingerprint(proof.spec.groups, proof.spec.aliases, proof.spec.buffers),
+        "spec": groups if written is None else fingerprint(Path(written).read_bytes()),
         "versions": {name: importlib.metadata.version(name) for name in ("lmc", "torch", "numpy", "scipy")},
     }
     counted = {name: value for name, value in settings.items() if name not in _SAID}
@@ -107,8 +112,7 @@ class BarrierTask:
     @cached_property
     def unit(self) -> Unit:
         """The unit: paths enter as the digests of what lies there, so that a file that moved is known again."""
-        opened = self._opened
-        return barrier_unit(*opened.arguments, **opened.settings)
+        return _Opened.of(self).unit(self.spec)
 
     def run(self, folder: WorkFolder, progress: Any = None) -> xr.Dataset:
         """Return the barrier, kind "barrier" with one row; from the folder where it is there already.
@@ -124,27 +128,20 @@ class BarrierTask:
         -------
         xarray.Dataset
         """
-        (found,) = folder.run([(self.unit, self._compute(folder, progress))])
-        return found
 
-    def _compute(self, folder: WorkFolder, progress: Any) -> Callable[[], xr.Dataset]:
         def compute() -> xr.Dataset:
-            opened = self._opened
+            opened = _Opened.of(self)
             parts = WorkFolder(folder.path / f"{self.unit.filename}.parts").open()
-            attrs = {**opened.pair.attrs(), "task": asdict(self)}
             try:
-                found = barrier(*opened.arguments, **opened.settings, attrs=attrs, work=parts, progress=progress)
+                found = opened.measure(self, parts, progress)
             except BaseException:
                 parts.close()
                 raise
             parts.close(remove=True)
             return found
 
-        return compute
-
-    @cached_property
-    def _opened(self) -> _Opened:
-        return _Opened.of(self)
+        (found,) = folder.run([(self.unit, compute)])
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what was opened: only paths and settings travel."""
@@ -163,23 +160,27 @@ class _Opened:
     def arguments(self) -> tuple[nn.Module, StateDict, StateDict, AbstractData]:
         return self.pair.a.architecture.module, self.pair.a.state, self.pair.b.state, self.data
 
+    def unit(self, spec: str | None) -> Unit:
+        return barrier_unit(*self.arguments, **self.settings, spec=spec)
+
+    def measure(self, task: BarrierTask, parts: WorkFolder, progress: Any) -> xr.Dataset:
+        architecture, proof = self.pair.a.architecture, None
+        if task.align != "none":
+            proof = prove(architecture.module, architecture.example_inputs(seed=task.seed), written=task.spec)
+        attrs = {**self.pair.attrs(), "task": asdict(task)}
+        options = {**self.settings, "proof": proof, "attrs": attrs, "work": parts, "progress": progress}
+        return barrier(*self.arguments, **options)
+
     @classmethod
     def of(cls, task: BarrierTask) -> _Opened:
-        from lmc.checkpoints import load
-
         methods = resolve_alignments([task.align], task.seed)
         loss = None if task.loss is None else import_object(task.loss, InputError)
         first, second = (load(path, entry=task.entry) for path in (task.a, task.b))
         data = data_for(first, task.data, split=task.split, data_dir=task.data_dir)
         sizes = {"input_shape": data.input_shape, "num_classes": data.num_classes}
         pair = load_pair(first, second, model=task.model, mapping=task.mapping, **sizes)
-        architecture = pair.a.architecture
-        proof = None
-        if task.align != "none":
-            proof = prove(architecture.module, architecture.example_inputs(seed=task.seed), written=task.spec)
         settings = {
             "align": list(methods),
-            "proof": proof,
             "seed": task.seed,
             "points": task.points,
             "recalibrate": open_data(data.reference, "train", task.data_dir) if task.recalibrate else None,

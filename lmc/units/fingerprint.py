@@ -128,9 +128,9 @@ def _add_module(module: nn.Module, put: Callable[[bytes], object], inside: tuple
         put(part.extra_repr().encode())
         own = {key: one for key, one in vars(part).items() if key not in _EVERY_MODULE}
         _add({key: one if _is_plain(one) else _told(one) for key, one in own.items()}, put, inside)
-        tensors = ((key, one) for key, one in own.items() if isinstance(one, Tensor))
-        loose = [*part.named_buffers(recurse=False), *tensors]
-        _add({key: x for key, x in loose if id(x) not in replaced}, put, inside)
+        loose = dict(part.named_buffers(recurse=False))
+        loose |= {key: one for key, one in own.items() if isinstance(one, Tensor)}
+        _add({key: x for key, x in loose.items() if id(x) not in replaced}, put, inside)
         if isinstance(code := getattr(part, "code", None), str):  # traced and exported graphs
             put(code.encode())
 

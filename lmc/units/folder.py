@@ -47,6 +47,11 @@ class WorkFolder:
         self._tell: Tell = tell or (lambda text: None)
         self._presence = Claim(self.path / ".in-use")
 
+    @classmethod
+    def of(cls, given: WorkFolder | str | os.PathLike[str] | None) -> WorkFolder | None:
+        """Return the folder that a path means; what is one already, and None, as it is."""
+        return given if given is None or isinstance(given, WorkFolder) else cls(given)
+
     def open(self, *, fresh: bool = False) -> WorkFolder:
         """Take part in the folder's work; until :meth:`close` nobody else may empty or remove it.
 
