@@ -114,8 +114,8 @@ def _add_callable(value: Any, put: Callable[[bytes], object], inside: tuple[int,
         _add([type(value), getattr(value, "__dict__", {})], put, inside)
     else:
         raise UsageError(
-            f"Work with a {type(value).__qualname__} ({value!r:.60}) cannot be resumed: nothing tells whether it is the "
-            "same the next time. Make it a function, a dataclass or a module, or leave resuming out."
+            f"Work with a {type(value).__qualname__} ({value!r:.60}) cannot be resumed: nothing tells whether it is "
+            "the same the next time. Make it a function, a dataclass or a module, or leave resuming out."
         )
 
 
