@@ -110,12 +110,13 @@ def _evaluated_dataset(
     values: dict[str, Any] = {"example_loss": (("t", "example"), found.example_loss), "seconds": found.seconds}
     if found.example_correct is not None:
         values["example_correct"] = (("t", "example"), found.example_correct)
-    return xr.Dataset(values, coords={"t": found.t})
+    return xr.Dataset(values, coords={"t": found.t}, attrs={"how": found.how})
 
 
 def _from_dataset(stored: xr.Dataset) -> PathEvaluation:
     correct = stored.example_correct.values if "example_correct" in stored else None
-    return PathEvaluation(stored.t.values, stored.example_loss.values, correct, float(stored.seconds))
+    loss, seconds = stored.example_loss.values, float(stored.seconds)
+    return PathEvaluation(stored.t.values, loss, correct, seconds, stored.attrs["how"])
 
 
 def _joined(parts: list[PathEvaluation]) -> PathEvaluation:
@@ -125,6 +126,7 @@ def _joined(parts: list[PathEvaluation]) -> PathEvaluation:
         np.concatenate([part.example_loss for part in parts]),
         np.concatenate(correct) if correct else None,
         sum(part.seconds for part in parts),
+        "; ".join(dict.fromkeys(part.how for part in parts)),
     )
 
 

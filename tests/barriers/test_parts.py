@@ -51,12 +51,14 @@ def calls(monkeypatch) -> list[np.ndarray]:
 
 
 def test_parts_give_the_numbers_of_the_whole(tmp_path: Path, small_parts, calls):
+    """Up to rounding, since engines may work on positions together; the same parts give the same bits."""
     whole = measure_barrier(NET, PATHS, DATA, **OPTIONS)
     del calls[:]
-    folder = WorkFolder(tmp_path)
-    same(measure_barrier(NET, PATHS, DATA, work=folder, **OPTIONS), whole)
+    found = measure_barrier(NET, PATHS, DATA, work=WorkFolder(tmp_path), **OPTIONS)
     assert [len(t) for t in calls] == [2, 2, 2, 1] * 2
-    same(measure_barrier(NET, PATHS, DATA, work=folder, **OPTIONS), whole)
+    np.testing.assert_allclose(found.example_loss, whole.example_loss, rtol=1e-5)
+    np.testing.assert_allclose(found.loss_barrier_ci, whole.loss_barrier_ci, atol=1e-6)
+    same(measure_barrier(NET, PATHS, DATA, work=tmp_path, **OPTIONS), found)
     assert len(calls) == 8, "nothing is evaluated twice"
 
 
