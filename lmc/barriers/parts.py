@@ -19,7 +19,7 @@ from lmc.evaluation.engine import load_copy
 from lmc.evaluation.evaluate import Progress
 from lmc.evaluation.inputs import network_inputs
 from lmc.interpolation import AbstractPath
-from lmc.units import Unit, WorkFolder, fingerprint
+from lmc.units import Unit, WorkFolder, code_digest, fingerprint
 
 _PART = 4e12
 """Floating-point operations in a part: some ten seconds to a minute on a CPU; fast work is one part a path."""
@@ -82,7 +82,8 @@ def describe_work(setting: Setting) -> dict[str, Any]:
         "dtype": str(setting.dtype),
         "device": str(setting.device),
         "threads": torch.get_num_threads(),  # sums are split among them
-        "versions": {name: importlib.metadata.version(name) for name in ("lmc", "torch", "numpy")},
+        "code": code_digest(),
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "numpy")},
     }
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from lmc._errors import UsageError
 from lmc._types import StateDict
 from lmc.symmetry import PermutationSpec
-from lmc.units import Unit, WorkFolder, fingerprint
+from lmc.units import Unit, WorkFolder, code_digest, fingerprint
 
 
 class Alignment(Protocol):
@@ -98,7 +98,7 @@ def kept_alignment(
         about = {"settings": fingerprint(settings), "a": fingerprint(a), "b": fingerprint(b), "spec": _spec(spec)}
     except UsageError:
         return compute()
-    unit = Unit("alignment", {**about, "threads": torch.get_num_threads()})
+    unit = Unit("alignment", {**about, "threads": torch.get_num_threads(), "code": code_digest()})
     (stored,) = work.run([(unit, lambda: _to_dataset(compute(), b))])
     return _from_dataset(stored)
 

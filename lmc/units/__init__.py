@@ -1,6 +1,7 @@
 """Work units: one netCDF each, named by everything that determines it, so that no work is done twice or half."""
 
 from lmc.units.claims import Claim as Claim
+from lmc.units.fingerprint import code_digest as code_digest
 from lmc.units.fingerprint import fingerprint as fingerprint
 from lmc.units.folder import WorkFolder as WorkFolder
 from lmc.units.folder import is_result_of as is_result_of

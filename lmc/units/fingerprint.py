@@ -53,6 +53,16 @@ def fingerprint(*values: Any) -> str:
     return running.hexdigest()
 
 
+@functools.cache
+def code_digest() -> str:
+    """Return a SHA-256 of this package's own source files: parts of one result come from one state of the code."""
+    root = Path(__file__).parents[1]
+    running = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        running.update(f"{file.relative_to(root).as_posix()}\n".encode() + file.read_bytes())
+    return running.hexdigest()
+
+
 def _add(value: Any, put: Callable[[bytes], object], inside: tuple[int, ...]) -> None:
     put(f"<{type(value).__module__}.{type(value).__qualname__}>".encode())
     if isinstance(value, _PLAIN):
