@@ -46,9 +46,10 @@ def kept_parts(output: Path, resume: bool, notes: Printing) -> Iterator[WorkFold
 
     path = parts_of(output)
     done = len(list(path.glob("*.nc"))) if path.is_dir() else 0
-    if done:
-        notes.note("resume", f"{done} parts of an earlier run are in {path}" + ("" if resume else ": not asked for"))
     folder = WorkFolder(path, tell=lambda text: notes.note("resume", text)).open(fresh=not resume)
+    if done:
+        what = "are taken up" if resume else "were removed; --resume would have gone on with them"
+        notes.note("resume", f"{done} parts of an earlier run in {path} {what}")
     try:
         with terminable():
             yield folder

@@ -198,7 +198,7 @@ def test_without_resume_parts_of_an_earlier_run_are_not_taken(folder, here, whol
         here("anew.nc")
     capsys.readouterr()
     here("anew.nc")
-    assert "5 parts of an earlier run are in anew.nc.parts: not asked for" in capsys.readouterr().out
+    assert "5 parts of an earlier run in anew.nc.parts were removed" in capsys.readouterr().out
     same(schema.read(folder / "anew.nc"), whole)
 
 
