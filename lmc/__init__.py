@@ -17,17 +17,33 @@ if TYPE_CHECKING:
     from lmc.alignment import WeightMatching as WeightMatching
     from lmc.alignment import align as align
     from lmc.architectures import resolve as resolve
+    from lmc.barriers import measure_adaptive as measure_adaptive
     from lmc.barriers import measure_barrier as measure_barrier
+    from lmc.barriers import measure_basin as measure_basin
     from lmc.checkpoints import Checkpoint as Checkpoint
     from lmc.checkpoints import load as load
     from lmc.checkpoints import save as save
     from lmc.datasets import Normalization as Normalization
     from lmc.datasets import as_data as as_data
     from lmc.datasets import open_data as open_data
+    from lmc.interpolation import BezierPath as BezierPath
     from lmc.interpolation import LinearPath as LinearPath
+    from lmc.interpolation import Plane as Plane
+    from lmc.interpolation import PolygonalPath as PolygonalPath
+    from lmc.interpolation import SphericalPath as SphericalPath
+    from lmc.interpolation import move_only as move_only
+    from lmc.interpolation import repair as repair
     from lmc.interpolation import reset_batchnorm as reset_batchnorm
+    from lmc.interpolation import train_curve as train_curve
     from lmc.pipeline import barrier as barrier
+    from lmc.pipeline import basin as basin
+    from lmc.pipeline import load_curve as load_curve
+    from lmc.pipeline import measure_curve as measure_curve
+    from lmc.pipeline import save_curve as save_curve
+    from lmc.plotting import plot_adaptive as plot_adaptive
     from lmc.plotting import plot_barrier as plot_barrier
+    from lmc.plotting import plot_basin as plot_basin
+    from lmc.plotting import plot_basin_surface as plot_basin_surface
     from lmc.plotting import save_figure as save_figure
     from lmc.symmetry import PermutationSpec as PermutationSpec
     from lmc.symmetry import find_symmetries as find_symmetries
@@ -41,32 +57,48 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AlignmentResult": "lmc.alignment",
+    "BezierPath": "lmc.interpolation",
     "Checkpoint": "lmc.checkpoints",
     "Identity": "lmc.alignment",
     "LinearPath": "lmc.interpolation",
     "LmcError": "lmc._errors",
     "Normalization": "lmc.datasets",
     "PermutationSpec": "lmc.symmetry",
+    "Plane": "lmc.interpolation",
+    "PolygonalPath": "lmc.interpolation",
     "RandomPermutation": "lmc.alignment",
+    "SphericalPath": "lmc.interpolation",
     "SymmetryError": "lmc._errors",
     "WeightMatching": "lmc.alignment",
     "WorkFolder": "lmc.units",
     "align": "lmc.alignment",
     "as_data": "lmc.datasets",
     "barrier": "lmc.pipeline",
+    "basin": "lmc.pipeline",
     "find_symmetries": "lmc.symmetry",
     "load": "lmc.checkpoints",
+    "load_curve": "lmc.pipeline",
     "load_permutation": "lmc.symmetry",
+    "measure_adaptive": "lmc.barriers",
     "measure_barrier": "lmc.barriers",
+    "measure_basin": "lmc.barriers",
+    "measure_curve": "lmc.pipeline",
+    "move_only": "lmc.interpolation",
     "open_data": "lmc.datasets",
+    "plot_adaptive": "lmc.plotting",
     "plot_barrier": "lmc.plotting",
+    "plot_basin": "lmc.plotting",
+    "plot_basin_surface": "lmc.plotting",
+    "repair": "lmc.interpolation",
     "reset_batchnorm": "lmc.interpolation",
     "resolve": "lmc.architectures",
     "save": "lmc.checkpoints",
+    "save_curve": "lmc.pipeline",
     "save_figure": "lmc.plotting",
     "save_permutation": "lmc.symmetry",
     "train": "lmc.training",
     "train_checkpoint": "lmc.training",
+    "train_curve": "lmc.interpolation",
 }
 
 __all__ = ["__version__", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -39,6 +39,7 @@ class Variable:
 
 _PATH = ("alignment", "t")
 _SCALAR = ("alignment", "baseline")
+_UNITS = ("alignment", "layer", "stage")
 
 BARRIER: Mapping[str, Variable] = {
     "alignment": Variable(("alignment",), "alignment of B to A", "1"),
@@ -47,10 +48,12 @@ BARRIER: Mapping[str, Variable] = {
     "baseline": Variable(("baseline",), "what the barrier is measured against", "1"),
     "bound": Variable(("bound",), "end of the confidence interval", "1"),
     "split": Variable((), "split of the dataset", "1"),
+    "layer": Variable(("layer",), "layer whose units were repaired", "1", required=False),
+    "stage": Variable(("stage",), "before or after the repair", "1", required=False),
     "end": Variable(("end",), "end of the path", "1", required=False),
     "class": Variable(("class",), "class", "1", required=False),
     "comparison": Variable(("comparison",), "points of the path that are compared", "1", required=False),
-    "layer": Variable(("layer",), "layer of the network", "1", required=False),
+    "module": Variable(("module",), "module of the network", "1", required=False),
     "loss": Variable(_PATH, "loss", "nats"),
     "accuracy": Variable(_PATH, "accuracy", "1", required=False),
     "loss_ci": Variable((*_PATH, "bound"), "95% interval of the loss", "nats"),
@@ -70,18 +73,75 @@ BARRIER: Mapping[str, Variable] = {
     "example_target": Variable(("example",), "class of each example", "1", required=False),
     "top5_accuracy": Variable(_PATH, "top-5 accuracy", "1", required=False),
     "disagreement": Variable(("alignment", "comparison"), "examples predicted differently", "1", required=False),
-    "closeness": Variable(("alignment", "layer"), "distance of midpoint and mean activations", "1", required=False),
+    "closeness": Variable(("alignment", "module"), "distance of midpoint and mean activations", "1", required=False),
     "sharpness": Variable(("alignment", "end"), "largest eigenvalue of the Hessian", "nats", required=False),
     "sharpness_converged": Variable(("alignment", "end"), "sharpness converged", "1", required=False),
     "example_loss": Variable((*_PATH, "example"), "loss of each example", "nats"),
     "example_correct": Variable((*_PATH, "example"), "example classified correctly", "1", required=False),
     "alignment_message": Variable(("alignment",), "how the alignment ended", "1", required=False),
     "objective": Variable(("alignment",), "objective of the alignment", "1", required=False),
+    "unrepaired_loss": Variable(("alignment",), "loss at the midpoint without the repair", "nats", required=False),
+    "unrepaired_accuracy": Variable(("alignment",), "accuracy at the midpoint without the repair", "1", required=False),
+    "unit_std": Variable(_UNITS, "midpoint: standard deviation of units over that of the ends", "1", required=False),
+    "unit_mean": Variable(_UNITS, "midpoint: distance of units' means from the ends', in std", "1", required=False),
+    "repair_treatment": Variable(("layer",), "what the repair did to the layer", "1", required=False),
     "seconds_align": Variable(("alignment",), "time spent aligning", "s", required=False),
     "seconds_evaluate": Variable(("alignment",), "time spent evaluating", "s", required=False),
 }
 
-KINDS: Mapping[str, Mapping[str, Variable]] = {"barrier": BARRIER}
+_PLANE = ("u", "v")
+_PAIR = ("mode", "other")
+
+BASIN: Mapping[str, Variable] = {
+    "u": Variable(("u",), "distance from A along u", "1"),
+    "v": Variable(("v",), "distance from A along v", "1"),
+    "mode": Variable(("mode",), "mode", "1"),
+    "other": Variable(("other",), "the other mode of a pair", "1"),
+    "level": Variable(("level",), "level of the loss", "nats"),
+    "bound": Variable(("bound",), "end of the confidence interval", "1"),
+    "split": Variable((), "split of the dataset", "1"),
+    "example": Variable(("example",), "index of the example in the dataset", "1", required=False),
+    "loss": Variable(_PLANE, "loss", "nats"),
+    "accuracy": Variable(_PLANE, "accuracy", "1", required=False),
+    "loss_ci": Variable((*_PLANE, "bound"), "95% interval of the loss", "nats"),
+    "accuracy_ci": Variable((*_PLANE, "bound"), "95% interval of the accuracy", "1", required=False),
+    "mode_u": Variable(("mode",), "u of the mode", "1"),
+    "mode_v": Variable(("mode",), "v of the mode", "1"),
+    "mode_loss": Variable(("mode",), "loss of the mode", "nats"),
+    "mode_accuracy": Variable(("mode",), "accuracy of the mode", "1", required=False),
+    "mode_copy_of": Variable(("mode",), "the mode that this one is an aligned copy of", "1"),
+    "saddle_loss": Variable(_PAIR, "saddle height of the loss between two modes", "nats"),
+    "saddle_error": Variable(_PAIR, "saddle height of the error between two modes", "1", required=False),
+    "saddle_loss_ci": Variable((*_PAIR, "bound"), "95% interval of the saddle height of the loss", "nats"),
+    "saddle_error_ci": Variable(
+        (*_PAIR, "bound"), "95% interval of the saddle height of the error", "1", required=False
+    ),
+    "escape_loss": Variable(("mode",), "loss at which the basin of the mode reaches the border of the grid", "nats"),
+    "component": Variable(("level", *_PLANE), "connected component of loss <= level (0: above the level)", "1"),
+    "mode_component": Variable(("level", "mode"), "component that holds the mode (0: it is above the level)", "1"),
+    "component_area": Variable(("level", "mode"), "area of the component that holds the mode", "1"),
+    "component_open": Variable(("level", "mode"), "the component that holds the mode reaches the border", "1"),
+    "example_loss": Variable((*_PLANE, "example"), "loss of each example", "nats", required=False),
+    "example_correct": Variable((*_PLANE, "example"), "example classified correctly", "1", required=False),
+    "seconds_evaluate": Variable((), "time spent evaluating", "s", required=False),
+}
+
+ADAPTIVE: Mapping[str, Variable] = {
+    **{name: BARRIER[name] for name in ("alignment", "t", "example", "bound", "split", "alignment_message")},
+    **{name: BARRIER[name] for name in ("objective", "seconds_align", "seconds_evaluate", "accuracy", "loss")},
+    "verdict": Variable(("alignment",), "barrier against the tolerance", "1"),
+    "barrier": Variable(("alignment",), "greatest rise at the positions evaluated", "nats"),
+    "barrier_ci": Variable(("alignment", "bound"), "95% interval of the barrier on the whole grid", "nats"),
+    "rise": Variable(_PATH, "rise above the baseline", "nats"),
+    "rise_ci": Variable((*_PATH, "bound"), "95% interval of the rise, at all looks", "nats"),
+    "examples": Variable(_PATH, "examples evaluated", "1"),
+    "evaluations": Variable(("alignment",), "evaluations of an example at a position", "1"),
+    "evaluations_full": Variable((), "evaluations of all examples at all positions", "1"),
+    "evaluation_loss": Variable(("evaluation",), "loss of each evaluation", "nats"),
+    "evaluation_correct": Variable(("evaluation",), "evaluation classified correctly", "1", required=False),
+}
+
+KINDS: Mapping[str, Mapping[str, Variable]] = {"barrier": BARRIER, "adaptive": ADAPTIVE, "basin": BASIN}
 """Kind of result (attribute ``lmc_kind``) to its variables."""
 
 

@@ -14,22 +14,25 @@ from hypothesis import strategies as st
 from lmc import schema
 from lmc._errors import SchemaError
 
-SIZES = {"alignment": 2, "t": 5, "example": 3, "baseline": 2, "bound": 2}
-SIZES |= {"end": 2, "class": 4, "comparison": 3, "layer": 2}
+PLANE = {"u": 4, "v": 3, "mode": 2, "other": 2, "level": 1}
+SIZES = {"alignment": 2, "t": 5, "example": 3, "baseline": 2, "bound": 2, "layer": 2, "stage": 2}
+SIZES |= {"end": 2, "class": 4, "comparison": 3, "module": 2}
 LABELS = {"alignment": ["none", "weights"], "baseline": list(schema.BASELINES), "bound": list(schema.BOUNDS)}
-LABELS |= {"end": list(schema.ENDS), "comparison": list(schema.COMPARISONS), "layer": ["fc1", "fc2"]}
+LABELS |= {"end": list(schema.ENDS), "comparison": list(schema.COMPARISONS), "module": ["fc1", "fc2"]}
 
 
 def smallest(kind: str = "barrier") -> xr.Dataset:
     """Build a dataset from the table of the schema itself, so that the two cannot drift apart."""
     values = {}
     for name, variable in schema.KINDS[kind].items():
-        shape = tuple(SIZES[dim] for dim in variable.dims)
+        shape = tuple({**SIZES, **PLANE}[dim] for dim in variable.dims)
         values[name] = (variable.dims, LABELS[name] if name in LABELS else np.zeros(shape))
     values["split"] = ((), "test")
-    values["t"] = (("t",), np.linspace(0, 1, SIZES["t"]))
-    values["example_correct"] = (values["example_correct"][0], np.ones((2, 5, 3), dtype=bool))
-    return xr.Dataset(values).set_coords([*SIZES, "split"])
+    dims, zeros = values["example_correct"]
+    values["example_correct"] = (dims, np.ones(zeros.shape, dtype=bool))
+    if "t" in values:
+        values["t"] = (("t",), np.linspace(0, 1, SIZES["t"]))
+    return xr.Dataset(values).set_coords([*({*SIZES, *PLANE} & {*values}), "split"])
 
 
 @pytest.fixture
@@ -48,6 +51,15 @@ def test_annotate_names_everything_and_modifies_nothing():
     assert labelled["loss"].attrs == {"long_name": "loss per token", "units": "nats"}, "a caller's own label stays"
     assert not bare.attrs
     assert labelled.attrs == {"lmc_kind": "barrier", "lmc_schema_version": "1", "model": "null"}
+
+
+def test_a_basin_is_valid_with_all_it_may_have_and_with_what_it_must():
+    whole = schema.annotate(smallest("basin"), "basin", {"seed": 0})
+    optional = [name for name, variable in schema.BASIN.items() if not variable.required]
+    schema.validate(whole.drop_vars(optional), "basin")
+    for name in set(schema.BASIN) - set(optional):
+        with pytest.raises(SchemaError, match=repr(name)):
+            schema.validate(whole.drop_vars(name))
 
 
 def test_a_missing_variable_is_named_with_the_nearest(result: xr.Dataset):
@@ -79,7 +91,7 @@ def test_other_dims_labels_kinds_and_versions_are_refused(result: xr.Dataset):
         schema.validate(result, "basin")
     with pytest.raises(SchemaError, match="schema version 0; this lmc reads version 1"):
         schema.validate(result.assign_attrs(lmc_schema_version="0"))
-    for kind in ("basin", None, np.array([1, 2])):
+    for kind in ("basins", None, np.array([1, 2])):
         with pytest.raises(SchemaError, match="Not a result of lmc"):
             schema.validate(result.assign_attrs(lmc_kind=kind))
 
@@ -230,11 +242,9 @@ DOCS = Path(__file__).parents[1] / "docs" / "schema.md"
 
 @pytest.mark.parametrize("kind", schema.KINDS)
 def test_the_prose_describes_every_variable(kind: str):
-    rows = {
-        line.split("|")[1].strip(): line
-        for line in DOCS.read_text(encoding="utf-8").splitlines()
-        if line.startswith("| `")
-    }
+    # The section of the kind, from its heading to the next of that depth.
+    section = DOCS.read_text(encoding="utf-8").partition(f"\n## `{kind}`\n")[2].partition("\n## ")[0]
+    rows = {line.split("|")[1].strip(): line for line in section.splitlines() if line.startswith("| `")}
     for name, variable in schema.KINDS[kind].items():
         row = rows.get(f"`{name}`")
         assert row is not None, f"docs/schema.md has no row for {name}"

@@ -36,7 +36,7 @@ def activation_closeness(setting: Setting, path: AbstractPath) -> Variables:
     Returns
     -------
     dict
-        ``closeness``, dims (layer,), zero or more; coordinate ``layer``.
+        ``closeness``, dims (module,), zero or more; coordinate ``module``.
 
     Raises
     ------
@@ -66,7 +66,10 @@ def activation_closeness(setting: Setting, path: AbstractPath) -> Variables:
         raise ArchitectureError(
             f"Closeness compares activations; {f'those of {empty[0]} are all zero' if empty else 'no layer gives any'}."
         )
-    return {"layer": (("layer",), list(size)), "closeness": (("layer",), [apart[name] / size[name] for name in size])}
+    return {
+        "module": (("module",), list(size)),
+        "closeness": (("module",), [apart[name] / size[name] for name in size]),
+    }
 
 
 def _recorded(network: nn.Module) -> list[tuple[str, Tensor]]:

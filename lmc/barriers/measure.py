@@ -23,7 +23,8 @@ from lmc.barriers.grid import check_grid, make_grid
 from lmc.barriers.intervals import barrier_interval, bootstrap_means, percentile_interval
 from lmc.barriers.parts import evaluate_paths
 from lmc.barriers.quantities import broken_share, class_barriers, end_curvature, example_barrier
-from lmc.barriers.scalars import BARRIERS, area_above_chord
+from lmc.barriers.repaired import describe_repair, refuse_both, repair_variables, repaired_paths
+from lmc.barriers.scalars import area_above_chord, rises
 from lmc.barriers.setting import Setting
 from lmc.datasets import AbstractData, as_data
 from lmc.evaluation import Normalizations, PathEvaluation
@@ -45,6 +46,7 @@ def measure_barrier(
     loss: Loss | None = None,
     normalizations: Normalizations | None = None,
     recalibrate: Any = None,
+    repair: Any = None,
     confidence: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
@@ -83,6 +85,9 @@ def measure_barrier(
     recalibrate : as data, optional
         Training data on which BatchNorm statistics are reset at every position, the ends included. Without BatchNorm
         it changes nothing, and the attribute ``batchnorm`` says so.
+    repair : as data, optional
+        Training data for REPAIR in place of that: at every position, units get the means and standard deviations of
+        the ends', interpolated. Statistics and loss at the midpoint with and without it are in the result.
     confidence : float, in (0, 1)
         Nominal coverage of the intervals.
     resamples, seed : int
@@ -117,22 +122,27 @@ def measure_barrier(
     MismatchError, DatasetError, InputError
         As in :func:`lmc.evaluation.evaluate_path`.
     """
+    refuse_both(recalibrate, repair)
     named = {"path": paths} if isinstance(paths, AbstractPath) else dict(paths)
     grid = make_grid(points) if t is None else check_grid(t)
     _check_options(named, confidence, resamples, objectives, seconds_align)
     check_further(also)
     folder = WorkFolder.of(work)
-    data, train = as_data(data), None if recalibrate is None else as_data(recalibrate, split="train")
+    data = as_data(data)
+    train, repaired = (None if given is None else as_data(given, split="train") for given in (recalibrate, repair))
     ends = [path.ends for path in named.values()]  # before statistics are reset there, which costs passes over data
     pair = normalizations or (data.normalization, data.normalization)
+    places = {"normalizations": normalizations, "device": device, "dtype": dtype}
+    if repaired is not None:
+        named = repaired_paths(module, named, repaired, **places)
     if train is not None and batchnorm_layers(module):
-        places = {"normalizations": normalizations, "device": device, "dtype": dtype}
         named = {name: RecalibratedPath(path, module, train, **places) for name, path in named.items()}
     stored = {
         **(attrs or {}),
         "grid": f"{points} points, equally spaced" if t is None else "given",
         "interpolation": _one_or_all({name: path.description for name, path in named.items()}),
         "batchnorm": _batchnorm(module, train),
+        **describe_repair(module, named),
         **_describe_bootstrap(confidence, resamples, seed),
         **_describe_data(data, pair),
         "loss_function": loss_name(loss, data.task),
@@ -141,15 +151,17 @@ def measure_barrier(
     }
     schema.check_attrs(schema.sanitize_attrs(stored))
     setting = Setting(module, data, grid, pair, loss, device, dtype, batch_size)
-    statistics = 0 if train is None else train.size or 0
+    statistics = sum(given.size or 0 for given in (train, repaired) if given is not None)
     evaluations = evaluate_paths(setting, named, work=folder, extra_examples=statistics, progress=progress)
     curves = _Curves.stack(evaluations, grid)
+    shown = {"normalizations": pair, **{"loss": loss, "batch_size": batch_size, "device": device, "dtype": dtype}}
     dataset = xr.Dataset(
         {
             **curves.variables(resamples, seed, confidence),
             **_beside(curves, ends, setting),
             **measure_further(also, named, setting, folder),
             **_timings(named, evaluations, objectives, seconds_align),
+            **repair_variables(module, named, data, **shown),
         },
         coords={
             "alignment": list(named),
@@ -187,7 +199,7 @@ class _Curves:
         found = {
             "example_loss": (("alignment", "t", "example"), self.loss),
             **_mean("loss", loss, drawn[:, 0], confidence),
-            **_barriers("loss_barrier", loss, drawn[:, 0], self.t, confidence, np.inf),
+            **_barriers("loss_barrier", self.loss, drawn[:, 0], self.t, confidence, np.inf),
             "loss_area": ("alignment", area_above_chord(loss, self.t)),
         }
         if self.correct is None:
@@ -196,7 +208,7 @@ class _Curves:
         return found | {
             "example_correct": (("alignment", "t", "example"), self.correct),
             **_mean("accuracy", accuracy, drawn[:, 1], confidence),
-            **_barriers("error_barrier", 1 - accuracy, 1 - drawn[:, 1], self.t, confidence, 1.0),
+            **_barriers("error_barrier", 1.0 - self.correct, 1 - drawn[:, 1], self.t, confidence, 1.0),
         }
 
     def _drawn(self, row: int, resamples: int, seed: int) -> NDArray[np.float64]:
@@ -244,16 +256,22 @@ def _mean(
 
 def _barriers(
     name: str,
-    curve: NDArray[np.float64],
+    examples: NDArray[Any],
     drawn: NDArray[np.float64],
     t: NDArray[np.float64],
     confidence: float,
     upper: float,
 ) -> dict[str, tuple[tuple[str, ...], NDArray[np.float64]]]:
+    """Return the barriers of values of shape (alignment, t, example), and their intervals."""
+    value = np.empty((len(examples), len(schema.BASELINES)))
+    interval = np.empty((*value.shape, 2))
+    for row, values in enumerate(examples):
+        mean = values.mean(axis=-1, dtype=np.float64)
+        for column, baseline in enumerate(schema.BASELINES):
+            value[row, column] = rises(mean, t, baseline).max()
+            apart, resampled = rises(values.T, t, baseline), rises(drawn[:, row], t, baseline)
+            interval[row, column] = barrier_interval(apart, resampled, confidence, upper=upper)
     dims = ("alignment", "baseline")
-    value = np.stack([BARRIERS[baseline](curve, t) for baseline in schema.BASELINES], axis=-1)
-    resampled = np.stack([BARRIERS[baseline](drawn, t) for baseline in schema.BASELINES], axis=-1)
-    interval = barrier_interval(value, resampled, confidence, upper=upper)
     return {name: (dims, value), f"{name}_ci": ((*dims, "bound"), interval)}
 
 
@@ -299,7 +317,8 @@ def _batchnorm(module: nn.Module, recalibrate: AbstractData | None) -> str:
 def _describe_bootstrap(confidence: float, resamples: int, seed: int) -> dict[str, Any]:
     return {
         "confidence": confidence,
-        "bootstrap": "over examples, the same at every position; percentiles, for barriers with their reflection",
+        "bootstrap": "over examples, the same at every position: percentiles of means; the upward bias of a barrier, "
+        "which is a maximum, is bounded by intersection bounds",
         "bootstrap_resamples": resamples,
         "bootstrap_seed": seed,
     }
@@ -319,14 +338,16 @@ def _one_or_all(described: Mapping[str, str]) -> str:
     return next(iter(described.values())) if len(set(described.values())) == 1 else json.dumps(dict(described))
 
 
-def _label(dataset: xr.Dataset, confidence: float, loss: str) -> None:
+def _label(
+    dataset: xr.Dataset, confidence: float, loss: str, variables: Mapping[str, schema.Variable] = schema.BARRIER
+) -> None:
     """Set what the schema's own labels cannot know: the loss's unit and the confidence."""
     if loss not in _NATS:
         for name in dataset.variables:
-            if schema.BARRIER[str(name)].units == "nats":
+            if variables[str(name)].units == "nats":
                 dataset[name].attrs["units"] = "1"
     if confidence != 0.95:
         for name in dataset.variables:
             if str(name).endswith("_ci"):
-                label = schema.BARRIER[str(name)].long_name
+                label = variables[str(name)].long_name
                 dataset[name].attrs["long_name"] = label.replace("95%", f"{100 * confidence:g}%")

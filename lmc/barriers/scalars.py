@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lmc._errors import GridError
+from lmc._errors import GridError, unknown
 from lmc.barriers.grid import require_ends
 
 
@@ -101,6 +101,38 @@ def area_above_chord(curve: ArrayLike, t: ArrayLike) -> Any:
     """
     values, positions = _checked(curve, t)
     return np.trapezoid(values - _chord(values, positions), positions, axis=-1)
+
+
+def rises(curve: ArrayLike, t: ArrayLike, baseline: str = "chord") -> NDArray[np.float64]:
+    """Height of a curve above the baseline at every position; the barrier is the greatest of them.
+
+    Parameters
+    ----------
+    curve : array, shape (..., t)
+        Loss or error at each position, of a mean or of single examples: rises of examples average to that of the mean.
+    t : array, shape (t,), in [0, 1]
+        Positions, increasing; both ends included.
+    baseline : {"chord", "mean"}
+        What is subtracted.
+
+    Returns
+    -------
+    float64 array, shape (..., t)
+        In the curve's units. Exactly 0 at the ends, against the chord.
+
+    Raises
+    ------
+    GridError
+        If an end is missing, or the shapes differ.
+    UsageError
+        For an unknown baseline.
+    """
+    values, positions = _checked(curve, t)
+    if baseline not in BARRIERS:
+        raise unknown("baseline", baseline, BARRIERS)
+    if baseline == "chord":
+        return values - _chord(values, positions)
+    return values - (values[..., :1] + values[..., -1:]) / 2
 
 
 BARRIERS: Mapping[str, Callable[[ArrayLike, ArrayLike], Any]] = {"chord": chord_barrier, "mean": mean_barrier}

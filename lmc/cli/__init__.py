@@ -12,6 +12,7 @@ from lmc._errors import LmcError
 from lmc.cli.align import align
 from lmc.cli.apply import apply
 from lmc.cli.barrier import barrier
+from lmc.cli.basin import basin
 from lmc.cli.convert import convert
 from lmc.cli.curve import curve
 from lmc.cli.inspect import inspect
@@ -25,6 +26,7 @@ For example:
 
     lmc barrier a.pt b.pt --data mnist --align none --align weights
     lmc barrier a.th b.pth --model nets.py:ResNet20 --data cifar10 -o out.nc --figure out.pdf
+    lmc basin a.pt b.pt --data mnist
     lmc curve a.pt b.pt --data mnist -o curve.safetensors
     lmc align a.pt b.pt -o b-aligned.safetensors --save-permutation p.npz
     lmc apply b-epoch3.pt p.npz -o b-epoch3-aligned.safetensors
@@ -51,7 +53,7 @@ def make_app() -> App:
         help_format="markdown",
         suppress_keyboard_interrupt=False,  # main() says where the work is
     )
-    for command in (barrier, curve, align, apply, symmetries, inspect, convert, train):
+    for command in (barrier, basin, curve, align, apply, symmetries, inspect, convert, train):
         app.command(command)
     return app
 

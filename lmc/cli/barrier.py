@@ -7,19 +7,22 @@ import math
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from lmc._errors import InputError, UsageError
 from lmc._imports import import_object
+from lmc.cli import adaptive as adaptive_run
 from lmc.cli.common import Common, check_writable, describe_model, describe_proof, renaming
 from lmc.cli.quantities import quantities
+from lmc.cli.repair_lines import repair_lines, repair_values
 from lmc.cli.resuming import choose_output, finished, kept_parts, write_result
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from lmc.checkpoints import Checkpoint
     from lmc.datasets import AbstractData, Normalization
     from lmc.pipeline import Pair, Proof
 
@@ -35,7 +38,15 @@ def barrier(
     align: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     spec: Path | None = None,
     points: int = 25,
+    path: str = "linear",
+    only: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    via: Annotated[list[Path] | None, Parameter(negative="", consume_multiple=True)] = None,
+    adaptive: Annotated[bool, Parameter(negative="")] = False,
+    tolerance: float | None = None,
+    metric: Literal["loss", "error"] | None = None,
+    confidence: float = 0.95,
     recalibrate: Annotated[bool, Parameter(negative="")] = False,
+    repair: Annotated[bool, Parameter(negative="")] = False,
     loss: str | None = None,
     also: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
@@ -45,13 +56,15 @@ def barrier(
 ) -> None:
     """Measure the barrier between two checkpoints, before and after alignment.
 
-    Loss and accuracy are measured along the straight path from A to B, with 95% intervals. The loss barrier is the
-    largest rise above the chord between the ends. Everything goes into a labelled netCDF file and a figure.
+    Loss and accuracy are measured along the path from A to B, a straight line by default, with 95% intervals. The
+    loss barrier is the largest rise above the chord between the ends. Everything goes into a labelled netCDF file and
+    a figure.
 
     For example:
 
         lmc barrier a.pt b.pt --data mnist
         lmc barrier a.pt b.pt --data "mnist?normalize=none" --align none --align "weights?restarts=4"
+        lmc barrier a.pt b.pt --adaptive --tolerance 0.02
         lmc barrier a.th b.pth --model resnet20 --data cifar10 --recalibrate -o out.nc --figure out.pdf
 
     Parameters
@@ -76,8 +89,26 @@ def barrier(
         stands for it where that cannot be traced; verified like any other.
     points
         Positions along the path, equally spaced, ends included; the midpoint is added where they miss it.
+    path
+        linear, or spherical: every parameter tensor turns from A's direction to B's; buffers move on the line in both.
+    only
+        Modules or tensors that move (layer3), once for each: B is aligned as a whole, and the other end is A with these
+        parts of B. Inputs are scaled for A all along.
+    via
+        Further checkpoints that the path runs through in straight lines, once for each; aligned to A as B is.
+    adaptive
+        Decide only whether each barrier is below a tolerance: positions and examples are added until that is sure.
+    tolerance
+        What --adaptive compares the barrier with; 0.02 by default.
+    metric
+        Whose barrier --adaptive decides on: that of the loss (by default), or of the error.
+    confidence
+        How sure intervals and verdicts are.
     recalibrate
         Reset BatchNorm statistics on training data at every position, the ends included.
+    repair
+        REPAIR on training data at every position: units get the means and standard deviations of the ends',
+        interpolated; BatchNorm is reset too, so that this is in place of --recalibrate.
     loss
         A loss of your own, package.module:function or file.py:function: outputs and targets of a batch to one value
         for each example. Cross-entropy (per token, for text) or squared error by default, as the data ask for.
@@ -94,50 +125,68 @@ def barrier(
     """
     from lmc import pipeline, plotting
     from lmc.barriers import check_further, make_grid
+    from lmc.barriers.repaired import refuse_both
 
     common.start()
     check_further(also or ())
+    if adaptive and also:
+        raise UsageError("--also measures whole paths; --adaptive evaluates as little of them as it can. Choose one.")
+    asked = adaptive_run.settings(adaptive, tolerance, metric, confidence)
     output = output or choose_output("barrier", ".nc", resume)
     figure = figure or output.with_suffix(".png")
     plotting.figure_format(figure)
-    check_writable(output, ".nc", (a, b))
-    check_writable(figure, inputs=(a, b))
+    inputs = (a, b, *(via or ()))
+    check_writable(output, ".nc", inputs)
+    check_writable(figure, inputs=inputs)
     make_grid(points)
+    pipeline.Route(path, via=({},) * len(via or ()))
+    refuse_both(recalibrate or None, repair or None)
     methods = pipeline.resolve_alignments(align or ["none", "weights"], common.seed)
     pair, measured = _load(a, b, model, data, common)
     normalizations = _normalizations(measured, data_b, common)
     function = None if loss is None else import_object(loss, InputError)
     _introduce(pair, measured, normalizations, common)
+    further = _route(pair, path, only or [], [common.open(one) for one in via or ()], common)
     with kept_parts(output, resume, common) as parts:
         settings = {
             "align": list(align or ["none", "weights"]),
+            "path": path,
+            "only": only or [],
+            "via": further,
             "seed": common.seed,
             "points": points,
+            **asked,
             "normalizations": normalizations,
-            "recalibrate": _training_data(measured, common) if recalibrate else None,
+            "recalibrate": _training_data(measured, "reset", common) if recalibrate else None,
+            "repair": _training_data(measured, "repair", common) if repair else None,
             "loss": function,
-            "also": list(also or ()),
             "device": common.device,
             "dtype": common.torch_dtype,
         }
+        if not adaptive:  # its rounds are not kept: they are a fraction of the work
+            settings |= {"also": list(also or ()), "work": parts}
         arguments = (pair.a.architecture.module, pair.a.state, pair.b.state, measured)
         unit = pipeline.barrier_unit(*arguments, **settings, spec=spec)
         result = finished(output, unit, common) if resume else None
         if result is None:
             attrs = {**pair.attrs(), "command": shlex.join(["lmc", *sys.argv[1:]])}
             attrs |= {"loss": loss} if loss else {}
-            settings |= {"proof": _prove(pair, methods, spec, common)}
-            result = pipeline.barrier(*arguments, **settings, attrs=attrs, work=parts, progress=common.progress)
+            settings |= {"proof": _prove(pair, methods, spec, common), "progress": common.progress}
+            result = pipeline.barrier(*arguments, **settings, attrs=attrs)
             result = write_result(result, unit, output, parts)
         else:
             common.note("resume", f"{output} is complete, nothing was computed")
-        plotting.save_figure(plotting.plot_barrier(result).figure, figure)
+        draw = plotting.plot_adaptive if adaptive else plotting.plot_barrier
+        plotting.save_figure(draw(result).figure, figure)
     _hint(result, measured, common)
+    show = adaptive_run if adaptive else sys.modules[__name__]
     if common.json:
-        print(json.dumps(as_json(result, pair, measured, output, figure)))
+        print(json.dumps(show.as_json(result, pair, measured, output, figure)))
     else:
         print()
-        print(table(result))
+        print(show.table(result))
+        for line in repair_lines(result):
+            print(line)
         print(f"\nwrote {output} (xarray.open_dataset) and {figure}")
 
 
@@ -166,11 +215,12 @@ def _normalizations(
     return measured.normalization, other.normalization
 
 
-def _training_data(measured: AbstractData, common: Common) -> AbstractData:
+def _training_data(measured: AbstractData, purpose: str, common: Common) -> AbstractData:
     from lmc.datasets import open_data
 
     examples = open_data(measured.reference, "train", common.data_dir)
-    common.note("reset", "\n".join([f"BatchNorm statistics on {examples.name} {examples.split}", *examples.notes]))
+    statistics = "BatchNorm statistics" if purpose == "reset" else "statistics of units"
+    common.note(purpose, "\n".join([f"{statistics} on {examples.name} {examples.split}", *examples.notes]))
     return examples
 
 
@@ -196,6 +246,17 @@ def _introduce(pair: Pair, measured: AbstractData, normalizations: Any, common: 
     common.note("data", "\n".join([f"{measured.name} {measured.split}{size}, {normalised}", *task, *measured.notes]))
 
 
+def _route(pair: Pair, path: str, only: list[str], via: list[Checkpoint], common: Common) -> list[Checkpoint]:
+    """Say which way the path takes, where it is not the line between the whole networks."""
+    from lmc import pipeline
+
+    further = pipeline.open_via(via, pair, common.map)
+    module = pair.a.architecture.module
+    if told := pipeline.Route.of(path, only, further).fitted(module, pair.a.state, pair.b.state).describe(module):
+        common.note("path", told)
+    return further
+
+
 def _prove(pair: Pair, methods: Any, spec: Path | None, common: Common) -> Proof | None:
     from lmc import pipeline
     from lmc.alignment import Identity
@@ -213,7 +274,8 @@ def _hint(result: xr.Dataset, measured: AbstractData, common: Common) -> None:
     if "accuracy" not in result or not measured.num_classes:
         return
     chance = 1 / measured.num_classes
-    for end, at in (("A", 0), ("B", -1)):
+    ends = (("A", 0),) if "only" in result.attrs else (("A", 0), ("B", -1))  # a hybrid may well be at chance
+    for end, at in ends:
         accuracy = float(result.accuracy[0, at])
         if accuracy < chance + 0.25 * (1 - chance):
             common.note(
@@ -223,11 +285,12 @@ def _hint(result: xr.Dataset, measured: AbstractData, common: Common) -> None:
             )
 
 
-def table(result: xr.Dataset) -> str:
+def table(result: xr.Dataset, rows_are: str = "alignment") -> str:
     """Lay a result out for reading: a row per alignment, ends and midpoint, barriers with intervals."""
     classified = "accuracy" in result
-    head = ["alignment", "loss A", "mid", "B", "loss barrier"]
-    head += ["accuracy A", "mid", "B", "error barrier"] if classified else []
+    end = "B*" if "only" in result.attrs else "B"  # a layer-wise path ends at a hybrid
+    head = [rows_are, "loss A", "mid", end, "loss barrier"]
+    head += ["accuracy A", "mid", end, "error barrier"] if classified else []
     rows = [[*head, "time", ""]]
     for name in result.alignment.values:
         one = result.sel(alignment=name)
@@ -262,10 +325,17 @@ def as_json(result: xr.Dataset, pair: Pair, measured: AbstractData, output: Path
         "data": measured.reference,
         "split": measured.split,
         "t": result.t.values.tolist(),
+        **_way(result),
         "alignments": [_row(result.sel(alignment=name)) for name in result.alignment.values],
         "output": str(output),
         "figure": str(figure),
     }
+
+
+def _way(result: xr.Dataset) -> dict[str, Any]:
+    """Return which way the path takes, where it is not the line between the whole networks."""
+    found = {name: json.loads(result.attrs[name]) for name in ("only", "via") if name in result.attrs}
+    return found if result.attrs["path"] == "linear" else {**found, "path": result.attrs["path"]}
 
 
 def _row(one: xr.Dataset) -> dict[str, Any]:
@@ -284,6 +354,8 @@ def _row(one: xr.Dataset) -> dict[str, Any]:
                 }
                 for baseline in one.baseline.values
             }
+    if "unrepaired_loss" in one:
+        row["repair"] = repair_values(one)
     row |= quantities(one)
     row["objective"] = _number(one.get("objective"))
     seconds = {"align": _number(one.get("seconds_align")) or 0.0, "evaluate": _number(one.seconds_evaluate)}

@@ -75,7 +75,7 @@ class LinearPath(AbstractPath):
         for name in ("a", "b"):
             detached = {key: value.detach() for key, value in getattr(self, name).items()}
             object.__setattr__(self, name, detached)
-        object.__setattr__(self, "_first", _ties(self.a, self.b))
+        object.__setattr__(self, "_first", ties(self.a, self.b))
 
     @property
     def ends(self) -> tuple[StateDict, StateDict]:
@@ -89,16 +89,21 @@ class LinearPath(AbstractPath):
 
     def at(self, t: float) -> dict[str, Tensor]:
         """Return (1 - t) A + t B; see :meth:`AbstractPath.at`."""
-        if not 0 <= t <= 1:
-            raise GridError(f"A path runs over [0, 1], from A to B; t = {t!r} is not on it.")
+        check_position(t)
         state: dict[str, Tensor] = {}
         for name, first in self._first.items():
             state[name] = state[first] if first != name else _between(self.a[name], self.b[name], float(t))
         return state
 
 
+def check_position(t: float) -> None:
+    """Raise GridError unless a position lies on a path."""
+    if not 0 <= t <= 1:
+        raise GridError(f"A path runs over [0, 1], from A to B; t = {t!r} is not on it.")
+
+
 def _between(a: Tensor, b: Tensor, t: float) -> Tensor:
-    if not _interpolates(a):
+    if not interpolates(a):
         return (a if t <= 0.5 else b).clone()
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
     if t in (0, 1):
@@ -106,7 +111,8 @@ def _between(a: Tensor, b: Tensor, t: float) -> Tensor:
     return torch.lerp(a.to(dtype), b.to(dtype), t)
 
 
-def _interpolates(tensor: Tensor) -> bool:
+def interpolates(tensor: Tensor) -> bool:
+    """Say whether a tensor moves along paths; integers and booleans jump."""
     return tensor.is_floating_point() or tensor.is_complex()
 
 
@@ -120,17 +126,17 @@ def _differences(a: StateDict, b: StateDict) -> list[str]:
         x, y = a[name], b[name]
         if x.shape != y.shape:
             lines.append(f"{name!r} is {tuple(x.shape)} in A and {tuple(y.shape)} in B")
-        elif _interpolates(x) != _interpolates(y):
+        elif interpolates(x) != interpolates(y):
             lines.append(f"{name!r} is {x.dtype} in A and {y.dtype} in B")
         elif x.device != y.device:
             lines.append(f"{name!r} is on {x.device} in A and on {y.device} in B")
     return lines
 
 
-def _ties(a: StateDict, b: StateDict) -> dict[str, str]:
-    """Map every name to the first name that is the same memory in both ends."""
+def ties(*points: StateDict) -> dict[str, str]:
+    """Map every name to the first name that is the same memory in all points."""
     first: dict[Hashable, str] = {}
-    return {name: first.setdefault((_memory(a[name]), _memory(b[name])), name) for name in a}
+    return {name: first.setdefault(tuple(_memory(point[name]) for point in points), name) for name in points[0]}
 
 
 def _memory(tensor: Tensor) -> Hashable:

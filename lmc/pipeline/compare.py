@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,12 +19,13 @@ from lmc._methods import ALIGNMENTS, load_method
 from lmc._types import StateDict
 from lmc.alignment import AbstractAlignment, Identity, align
 from lmc.architectures import fit_state
-from lmc.barriers import measure_barrier
+from lmc.barriers import check_adaptive, measure_adaptive, measure_barrier
+from lmc.barriers.repaired import refuse_both
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, as_data
-from lmc.interpolation import LinearPath
 from lmc.pipeline.kept import Alignment, kept_alignment
 from lmc.pipeline.prove import Proof, prove
+from lmc.pipeline.routes import Route, state_of
 from lmc.units import WorkFolder
 
 Align = str | AbstractAlignment | Sequence[str | AbstractAlignment]
@@ -37,8 +38,12 @@ def barrier(
     data: Any,
     *,
     align: Align = ("none", "weights"),
+    path: str = "linear",
+    only: str | Sequence[str] = (),
+    via: Any = (),
     example_inputs: Tensor | Sequence[Any] | None = None,
     proof: Proof | None = None,
+    adaptive: bool = False,
     seed: int = 0,
     attrs: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -55,21 +60,33 @@ def barrier(
         Examples to measure on. What does not fit in memory is streamed, once per chunk of positions.
     align : str, AbstractAlignment, or sequence of them
         One row of the result each: ``"none"``, ``"weights?restarts=4"``, ``WeightMatching(restarts=4)``.
+    path : {"linear", "spherical"}
+        Straight from A to B, or along the arc of :class:`lmc.SphericalPath`; buffers move on the line in both.
+    only : str or sequence of str, optional
+        Modules or tensors that move, after alignment (``"layer3"``); the rest stays at A, the other end is A with these
+        parts of B, and inputs are scaled for A all along.
+    via : sequence of mappings, Checkpoints or Modules, optional
+        Further networks that the path runs through in straight lines, each of an equal share of t; every one is aligned
+        to A as B is.
     example_inputs : Tensor or sequence, optional
         Inputs for finding and proving the symmetries; by default the first two examples.
     proof : Proof, optional
         Symmetries that were found and proved already, from :func:`lmc.pipeline.prove`.
+    adaptive : bool
+        Decide only whether the barriers are below a ``tolerance``, with as few evaluations as it takes.
     seed : int
         Seed of alignments that do not name one, and of the bootstrap.
     attrs : mapping, optional
         Provenance to store with the result.
     **settings
-        As in :func:`lmc.measure_barrier`: ``points``, ``t``, ``loss``, ``recalibrate``, ``device`` and more.
+        As in :func:`lmc.measure_barrier`: ``points``, ``t``, ``loss``, ``recalibrate``, ``repair`` and more; or as in
+        :func:`lmc.measure_adaptive`: ``tolerance``, ``metric`` and more.
 
     Returns
     -------
     xarray.Dataset
-        Kind "barrier" of the schema: curves, barriers against the chord and the mean end, 95% intervals.
+        Kind "barrier" of the schema: curves, barriers against the chord and the mean end, 95% intervals. Kind
+        "adaptive" where that was asked for.
 
     Raises
     ------
@@ -89,36 +106,49 @@ def barrier(
     >>> dict(result.loss.sizes)
     {'alignment': 2, 't': 5}
     """
-    _check_settings(model, settings)
+    measure = measure_adaptive if adaptive else measure_barrier
+    _check_settings(model, settings, measure)
     methods = resolve_alignments(align, seed)
+    route = Route.of(path, only, via)
     measured = as_data(data)
-    a, b = (fit_state(_state(s, name), model, name) for s, name in ((state_a, "state_a"), (state_b, "state_b")))
+    if adaptive:
+        check_adaptive(measured, **settings)
+    a, b = (fit_state(state_of(s, name), model, name) for s, name in ((state_a, "state_a"), (state_b, "state_b")))
+    route = route.fitted(model, a, b)
     schema.check_attrs(schema.sanitize_attrs(attrs or {}))
     if proof is None and any(not isinstance(method, Identity) for method in methods.values()):
-        proof = prove(model, _first_examples(measured) if example_inputs is None else example_inputs)
-    results = align_all(methods, a, b, proof, WorkFolder.of(settings.get("work")))
-    paths = {name: LinearPath(a, _aligned(b, results.get(name))) for name in methods}
-    dataset = measure_barrier(
+        proof = prove(model, first_examples(measured) if example_inputs is None else example_inputs)
+    points = (*route.via, b)
+    passed = [align_all(methods, a, point, proof, WorkFolder.of(settings.get("work"))) for point in points]
+    results = passed[-1]
+    paths = {
+        name: route.between(model, a, [_aligned(p, found.get(name)) for p, found in zip(points, passed, strict=True)])
+        for name in methods
+    }
+    dataset = measure(
         model,
         paths,
         measured,
         seed=seed,
         objectives={name: result.objective for name, result in results.items()},
-        seconds_align={name: sum(result.seconds.values()) for name, result in results.items()},
-        attrs={**provenance(results, proof), **(attrs or {})},
-        **settings,
+        seconds_align={name: sum(sum(found[name].seconds.values()) for found in passed) for name in results},
+        attrs={**provenance(results, proof), **route.attrs(), **(attrs or {})},
+        **route.scaling(settings),
     )
+    route.label(dataset)
     messages = [results[name].message if name in results else "B as it is" for name in methods]
     variable = schema.BARRIER["alignment_message"]
     labels = {"long_name": variable.long_name, "units": variable.units}
     return dataset.assign(alignment_message=("alignment", np.array(messages, dtype=str), labels))
 
 
-def _check_settings(model: nn.Module, settings: Mapping[str, Any]) -> None:
-    """Refuse what measure_barrier would, before anything is aligned."""
+def _check_settings(
+    model: nn.Module, settings: Mapping[str, Any], measure: Callable[..., xr.Dataset] = measure_barrier
+) -> None:
+    """Refuse what the measurement would, before anything is aligned."""
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}: pass a module, such as lmc.resolve('mlp', ...).module.")
-    known = inspect.signature(measure_barrier).parameters
+    known = inspect.signature(measure).parameters
     for name in settings:
         if name not in known:
             raise UsageError(f"lmc.barrier has no setting {name!r}.{did_you_mean(name, known)}")
@@ -130,25 +160,10 @@ def _check_settings(model: nn.Module, settings: Mapping[str, Any]) -> None:
         )
     if not isinstance(settings.get("points", 2), int):
         raise UsageError("points is how many positions there are; pass positions of your own as t=[0, ..., 1].")
-    if isinstance(settings.get("recalibrate"), bool):
-        raise UsageError(
-            "recalibrate takes the training data that statistics are reset on, such as (x_train, y_train)."
-        )
-
-
-def _state(given: Any, name: str) -> StateDict:
-    """Take a state dict out of whatever has one."""
-    if isinstance(given, Checkpoint):
-        return given.state
-    if isinstance(given, nn.Module):
-        return given.state_dict()
-    if not isinstance(given, Mapping):
-        raise UsageError(f"{name} is a {type(given).__name__}: pass a state dict, a module, or what lmc.load returns.")
-    strange = next((key for key, value in given.items() if not isinstance(value, Tensor)), None)
-    if strange is not None:
-        held = type(given[strange]).__name__
-        raise UsageError(f"{name}[{strange!r}] is a {held}, no tensor. Is the state dict inside a wrapper, or numpy?")
-    return given
+    for name, use in (("recalibrate", "reset on"), ("repair", "measured on")):
+        if isinstance(settings.get(name), bool):
+            raise UsageError(f"{name} takes the training data that statistics are {use}, such as (x_train, y_train).")
+    refuse_both(settings.get("recalibrate"), settings.get("repair"))
 
 
 def resolve_alignments(align: Align, seed: int = 0) -> dict[str, AbstractAlignment]:
@@ -212,7 +227,7 @@ def _aligned(b: StateDict, result: Alignment | None) -> Mapping[str, Tensor]:
     return b if result is None else result.apply(b)
 
 
-def _first_examples(data: AbstractData) -> tuple[Tensor, ...]:
+def first_examples(data: AbstractData) -> tuple[Tensor, ...]:
     """Return two examples, normalised, without reading more of the data than it takes."""
     inputs, _ = next(iter(data.batches(2)))
     return (inputs if data.normalization is None else data.normalization(inputs),)

@@ -115,11 +115,11 @@ def _fitted(checkpoint: Checkpoint, given: Checkpoint, architecture: Architectur
     origin = dict(zip(given.state, checkpoint.state, strict=True))
     pairs = {name: origin.get(matched.get(name, name), name) for name in fitted}
     renamed = {name: other for name, other in pairs.items() if name != other}
-    return Model(checkpoint, architecture, {name: _wide(tensor) for name, tensor in fitted.items()}, renamed)
+    return Model(checkpoint, architecture, {name: wide(tensor) for name, tensor in fitted.items()}, renamed)
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    """Return what is stored in half precision or less as float32."""
+def wide(tensor: Tensor) -> Tensor:
+    """Return what is stored in half precision or less as float32, in which networks are compared."""
     return tensor.float() if tensor.is_floating_point() and tensor.element_size() < 4 else tensor
 
 

@@ -1,7 +1,14 @@
 """Figures, each drawn from a result dataset and nothing else; no pyplot, and nothing of torch."""
 
+from lmc.plotting.adaptive import AdaptiveArtists as AdaptiveArtists
+from lmc.plotting.adaptive import plot_adaptive as plot_adaptive
 from lmc.plotting.barrier import BarrierArtists as BarrierArtists
 from lmc.plotting.barrier import Panel as Panel
 from lmc.plotting.barrier import plot_barrier as plot_barrier
+from lmc.plotting.basin import BasinArtists as BasinArtists
+from lmc.plotting.basin import BasinPanel as BasinPanel
+from lmc.plotting.basin import plot_basin as plot_basin
+from lmc.plotting.basin_surface import SurfaceArtists as SurfaceArtists
+from lmc.plotting.basin_surface import plot_basin_surface as plot_basin_surface
 from lmc.plotting.saving import figure_format as figure_format
 from lmc.plotting.saving import save_figure as save_figure

@@ -197,7 +197,7 @@ def _columns(ax: Axes) -> int:
 def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], baseline: str, columns: int) -> BarrierArtists:
     panels = {metric: _panel(ax, dataset, metric, baseline, columns) for metric, ax in axes.items()}
     *_, last = axes.values()
-    last.set_xlabel(_label(dataset["t"]))
+    last.set_xlabel(textwrap.fill(_label(dataset["t"]), columns))
     return BarrierArtists(last.figure, panels)
 
 
@@ -212,7 +212,8 @@ def _panel(ax: Axes, dataset: xr.Dataset, metric: str, baseline: str, columns: i
         if intervals is not None:
             color = lines[name].get_color()
             bands[name] = ax.fill_between(t, *intervals[i].T, color=color, alpha=0.2, linewidth=0, zorder=2)
-    baselines, ends = _mark_ends(ax, t, curves, baseline)
+    other = "B*" if "only" in dataset.attrs else "B"  # a layer-wise path ends at a hybrid
+    baselines, ends = _mark_ends(ax, t, curves, baseline, other)
     split = dataset["split"].item()
     of_split = "" if split == "all" else f"{split} "  # what was not split is not worth a word
     ax.set_ylabel(f"{of_split}{_label(dataset[metric]) if metric in dataset else metric}")
@@ -230,7 +231,7 @@ def _curves(dataset: xr.Dataset, metric: str) -> tuple[NDArray[np.float64], NDAr
 
 
 def _mark_ends(
-    ax: Axes, t: NDArray[np.float64], curves: NDArray[np.float64], baseline: str
+    ax: Axes, t: NDArray[np.float64], curves: NDArray[np.float64], baseline: str, other: str
 ) -> tuple[tuple[Line2D, ...], tuple[Annotation, ...]]:
     """Mark A, B and the baseline between them, once where the alignments' ends cannot be told apart."""
     resolution = np.ptp(ax.get_ylim()) / 50
@@ -238,7 +239,7 @@ def _mark_ends(
     for a, b in _distinct(curves[:, [0, -1]], resolution):
         height = (a, b) if baseline == "chord" else (0.5 * (a + b),) * 2
         lines += ax.plot(t[[0, -1]], height, **_BASELINE)
-    for text, end in (("A", 0), ("B", -1)):
+    for text, end in (("A", 0), (other, -1)):
         heights = _distinct(curves[:, [end]], resolution)
         marks += [ax.annotate(text, (t[end], y), **_END) for (y,) in heights]
     return tuple(lines), tuple(marks)

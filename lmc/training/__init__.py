@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lmc.training.curve import CurveResult, train_curve
 from lmc.training.metadata import train_checkpoint
 from lmc.training.train import OPTIMIZERS, SCHEDULES, TrainingResult, train
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "CurveResult", "TrainingResult", "train", "train_checkpoint", "train_curve"]
+__all__ = ["OPTIMIZERS", "SCHEDULES", "TrainingResult", "train", "train_checkpoint"]

@@ -189,10 +189,12 @@ class Steps:
 
     @property
     def examples(self) -> int:
+        """Number of examples."""
         return self.data.size
 
     @property
     def per_epoch(self) -> int:
+        """Number of batches in an epoch."""
         lone = self.examples % self.batch_size == 1 and self.examples > self.batch_size
         return math.ceil(self.examples / self.batch_size) - lone
 

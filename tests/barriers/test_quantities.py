@@ -120,7 +120,7 @@ def test_disagreement_is_that_of_the_predictions(measured):
 def test_activations_of_a_linear_first_layer_are_close_and_later_ones_are_not():
     setting = Setting(NET, DATA, make_grid(3), (None, None), dtype=torch.float64)
     found = activation_closeness(setting, PATH)
-    layers, values = found["layer"][1], found["closeness"][1]
+    layers, values = found["module"][1], found["closeness"][1]
     assert layers == ["0", "2", "4"] and values[0] < 1e-12 < 1e-4 < min(values[1:])
     x, net = DATA.inputs.double(), tiny_mlp().double()
     outputs = [torch.func.functional_call(net, to64(PATH.at(t)), (x,)) for t in (0, 0.5, 1)]

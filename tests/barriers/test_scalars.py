@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lmc._errors import GridError
-from lmc.barriers import area_above_chord, check_grid, chord_barrier, make_grid, mean_barrier
+from lmc._errors import GridError, UsageError
+from lmc.barriers import area_above_chord, check_grid, chord_barrier, make_grid, mean_barrier, rises
 
 T = make_grid(9)
 curves = arrays(np.float64, T.shape, elements=st.floats(-100, 100))
@@ -106,3 +106,14 @@ def test_scalars_refuse_a_curve_without_its_ends(scalar) -> None:
         scalar([1.0, 2.0, 1.0], [0.0, 1.0])
     with pytest.raises(GridError, match="not finite"):
         scalar([1.0, np.nan, 1.0], [0.0, 0.5, 1.0])
+
+
+@given(curves, st.sampled_from(["chord", "mean"]))
+def test_a_barrier_is_the_greatest_rise(curve, baseline) -> None:
+    barrier = {"chord": chord_barrier, "mean": mean_barrier}[baseline]
+    assert rises(curve, T, baseline).max() == pytest.approx(barrier(curve, T), abs=1e-10)
+
+
+def test_a_rise_above_an_unknown_baseline_is_refused() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'chord'"):
+        rises(T, T, "cord")

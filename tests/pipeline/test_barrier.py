@@ -104,6 +104,8 @@ def test_checkpoints_and_modules_are_taken_for_their_states(result, tmp_path):
         ({"point": 3}, "Did you mean 'points'"),
         ({"points": [0, 1]}, "t="),
         ({"recalibrate": True}, "training data"),
+        ({"repair": True}, "training data"),
+        ({"repair": DATA, "recalibrate": DATA}, "give one"),
         ({"dtype": "float32"}, "torch.float32"),
         ({"loss": "mse"}, "pass a function"),
     ],

@@ -54,6 +54,47 @@ def fake_barrier(
     return schema.annotate(xr.Dataset(variables, coords), "barrier", {"seed": 0})
 
 
+def fake_basin(*, modes: int = 3, accuracy: bool = True, copies: bool = True, lowest: float = 0.05) -> xr.Dataset:
+    """Make a valid basin dataset: A and the third mode in one valley, B in another behind a ridge of height 2."""
+    u, v = np.linspace(-2.0, 6.0, 33), np.linspace(-2.0, 4.0, 25)
+    names = ["A", "B", "B aligned" if copies else "C"][:modes]
+    at = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 3.0]])[:modes]
+    x, y = np.meshgrid(u, v, indexing="ij")
+    loss = lowest + np.minimum(x**2, np.hypot(x - 4, y) ** 2) / 2
+    level = [lowest + 0.5]
+    label = np.where(loss <= level[0], np.where(x < 2, 1, 2), 0)[None]
+    nodes = [(int((u == p[0]).nonzero()[0][0]), int((v == p[1]).nonzero()[0][0])) for p in at]
+    own = [int(label[0][node]) for node in nodes]
+    saddle = np.where(np.equal.outer(own, own), lowest, lowest + 2.0)
+    pair, plane = ("mode", "other"), ("u", "v")
+    variables = {
+        "loss": (plane, loss),
+        "loss_ci": ((*plane, "bound"), _interval(loss, 0.1 * loss)),
+        "mode_u": ("mode", at[:, 0]),
+        "mode_v": ("mode", at[:, 1]),
+        "mode_loss": ("mode", [loss[node] for node in nodes]),
+        "mode_copy_of": ("mode", ["", "", "B" if copies else ""][:modes]),
+        "saddle_loss": (pair, saddle),
+        "saddle_loss_ci": ((*pair, "bound"), _interval(saddle, 0.1 * saddle)),
+        "escape_loss": ("mode", np.full(modes, lowest)),
+        "component": (("level", *plane), label),
+        "mode_component": (("level", "mode"), [own]),
+        "component_area": (("level", "mode"), [[float((label == k).sum()) for k in own]]),
+        "component_open": (("level", "mode"), np.ones((1, modes), dtype=bool)),
+    }
+    if accuracy:
+        correct = np.exp(-loss / 3)
+        variables |= {
+            "accuracy": (plane, correct),
+            "accuracy_ci": ((*plane, "bound"), _interval(correct, 0.1 * (1 - correct))),
+            "mode_accuracy": ("mode", [correct[node] for node in nodes]),
+            "saddle_error": (pair, saddle / 5),
+            "saddle_error_ci": ((*pair, "bound"), _interval(saddle / 5, saddle / 50)),
+        }
+    coords = {"u": u, "v": v, "mode": names, "other": names, "level": level, "bound": list(schema.BOUNDS)}
+    return schema.annotate(xr.Dataset(variables, {**coords, "split": "test"}), "basin", {"seed": 0})
+
+
 def _interval(middle: np.ndarray, half: np.ndarray) -> np.ndarray:
     # Not symmetric, so that a swapped bound shows.
     return np.stack([middle - half, middle + 2 * half], axis=-1)
@@ -67,3 +108,13 @@ def make_barrier() -> Callable[..., xr.Dataset]:
 @pytest.fixture
 def barrier() -> xr.Dataset:
     return fake_barrier()
+
+
+@pytest.fixture
+def make_basin() -> Callable[..., xr.Dataset]:
+    return fake_basin
+
+
+@pytest.fixture
+def basin() -> xr.Dataset:
+    return fake_basin()
