@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from lmc.symmetry import save_permutation as save_permutation
     from lmc.training import train as train
     from lmc.training import train_checkpoint as train_checkpoint
+    from lmc.units import WorkFolder as WorkFolder
 
 __version__ = "0.1.0"
 
@@ -69,6 +70,7 @@ _HOME = {
     "SphericalPath": "lmc.interpolation",
     "SymmetryError": "lmc._errors",
     "WeightMatching": "lmc.alignment",
+    "WorkFolder": "lmc.units",
     "align": "lmc.alignment",
     "as_data": "lmc.datasets",
     "barrier": "lmc.pipeline",

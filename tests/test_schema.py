@@ -16,7 +16,9 @@ from lmc._errors import SchemaError
 
 PLANE = {"u": 4, "v": 3, "mode": 2, "other": 2, "level": 1}
 SIZES = {"alignment": 2, "t": 5, "example": 3, "baseline": 2, "bound": 2, "layer": 2, "stage": 2}
+SIZES |= {"end": 2, "class": 4, "comparison": 3, "module": 2}
 LABELS = {"alignment": ["none", "weights"], "baseline": list(schema.BASELINES), "bound": list(schema.BOUNDS)}
+LABELS |= {"end": list(schema.ENDS), "comparison": list(schema.COMPARISONS), "module": ["fc1", "fc2"]}
 
 
 def smallest(kind: str = "barrier") -> xr.Dataset:

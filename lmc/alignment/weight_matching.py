@@ -118,8 +118,8 @@ class _Problem:
         self.axes = {g.name: [axis for axis in g.axes if axis.param in names] for g in spec.groups}
         work = sum(self.groups[name].units * a[axis.param].numel() for name, axes in self.axes.items() for axis in axes)
         self.dtype = torch.float64 if work <= _SMALL else torch.float32
-        self.a = {name: a[name].detach().to(self.dtype) for name in names}
-        self.b = {name: b[name].detach().to(self.dtype) for name in names}
+        self.a = {name: a[name].detach().to(self.dtype) for name in sorted(names)}
+        self.b = {name: b[name].detach().to(self.dtype) for name in sorted(names)}
         self.inside = {g.name: [c.name for c in spec.groups if c.over == ((g.name, g.size),)] for g in spec.groups}
         self._a_units: dict[Axis, Tensor] = {}
         # What no group moves adds the same to every permutation.

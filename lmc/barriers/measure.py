@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +16,22 @@ from torch import nn
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc._types import StateDict
+from lmc.barriers.distance import weight_distance
+from lmc.barriers.further import check_further, measure_further
 from lmc.barriers.grid import check_grid, make_grid
 from lmc.barriers.intervals import barrier_interval, bootstrap_means, percentile_interval
+from lmc.barriers.parts import evaluate_paths
+from lmc.barriers.quantities import broken_share, class_barriers, end_curvature, example_barrier
 from lmc.barriers.repaired import describe_repair, refuse_both, repair_variables, repaired_paths
 from lmc.barriers.scalars import area_above_chord, rises
+from lmc.barriers.setting import Setting
 from lmc.datasets import AbstractData, as_data
-from lmc.evaluation import Normalizations, PathEvaluation, evaluate_path
+from lmc.evaluation import Normalizations, PathEvaluation
 from lmc.evaluation.evaluate import Progress
 from lmc.evaluation.losses import Loss, loss_name
 from lmc.interpolation import AbstractPath, RecalibratedPath, batchnorm_layers
+from lmc.units import WorkFolder
 
 _NATS = ("cross_entropy", "token_cross_entropy")
 
@@ -47,6 +55,8 @@ def measure_barrier(
     batch_size: int | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    also: Sequence[str] = (),
+    work: WorkFolder | str | os.PathLike[str] | None = None,
     attrs: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
@@ -86,6 +96,11 @@ def measure_barrier(
         What the alignment reached and took.
     batch_size, device, dtype
         As in :func:`lmc.evaluation.evaluate_path`.
+    also : sequence of str
+        Quantities that cost further evaluations: ``disagreement``, ``top5``, ``closeness``, ``sharpness``.
+    work : WorkFolder or path-like, optional
+        Folder where parts of the work are kept as they are done, and found again: a call that was interrupted goes on
+        there. The caller removes it. Streamed data are read once more, to tell which they are.
     attrs : mapping, optional
         Provenance to store; checked before anything is computed.
     progress : callable, optional
@@ -111,8 +126,11 @@ def measure_barrier(
     named = {"path": paths} if isinstance(paths, AbstractPath) else dict(paths)
     grid = make_grid(points) if t is None else check_grid(t)
     _check_options(named, confidence, resamples, objectives, seconds_align)
+    check_further(also)
+    folder = WorkFolder.of(work)
     data = as_data(data)
     train, repaired = (None if given is None else as_data(given, split="train") for given in (recalibrate, repair))
+    ends = [path.ends for path in named.values()]  # before statistics are reset there, which costs passes over data
     pair = normalizations or (data.normalization, data.normalization)
     places = {"normalizations": normalizations, "device": device, "dtype": dtype}
     if repaired is not None:
@@ -132,13 +150,16 @@ def measure_barrier(
         "device": str(device),
     }
     schema.check_attrs(schema.sanitize_attrs(stored))
-    options = {"loss": loss, "batch_size": batch_size, "device": device, "dtype": dtype, "progress": progress}
-    evaluations = [evaluate_path(module, path, grid, data, normalizations=pair, **options) for path in named.values()]
+    setting = Setting(module, data, grid, pair, loss, device, dtype, batch_size)
+    statistics = sum(given.size or 0 for given in (train, repaired) if given is not None)
+    evaluations = evaluate_paths(setting, named, work=folder, extra_examples=statistics, progress=progress)
     curves = _Curves.stack(evaluations, grid)
-    shown = {"normalizations": pair, **{name: options[name] for name in ("loss", "batch_size", "device", "dtype")}}
+    shown = {"normalizations": pair, **{"loss": loss, "batch_size": batch_size, "device": device, "dtype": dtype}}
     dataset = xr.Dataset(
         {
             **curves.variables(resamples, seed, confidence),
+            **_beside(curves, ends, setting),
+            **measure_further(also, named, setting, folder),
             **_timings(named, evaluations, objectives, seconds_align),
             **repair_variables(module, named, data, **shown),
         },
@@ -148,9 +169,12 @@ def measure_barrier(
             "example": np.arange(curves.loss.shape[-1]),
             "baseline": list(schema.BASELINES),
             "bound": list(schema.BOUNDS),
+            "end": list(schema.ENDS),
             "split": data.split,
         },
     )
+    if "disagreement" in dataset:
+        dataset = dataset.assign_coords(comparison=list(schema.COMPARISONS))
     _label(dataset, confidence, loss_name(loss, data.task))
     return schema.annotate(dataset, "barrier", {**stored, "data_digest": data.digest})
 
@@ -170,10 +194,7 @@ class _Curves:
 
     def variables(self, resamples: int, seed: int, confidence: float) -> dict[str, Any]:
         """Return means, barriers and intervals, all from the same resamples."""
-        kinds = [self.loss] if self.correct is None else [self.loss, self.correct]
-        columns = np.concatenate([values.reshape(-1, values.shape[-1]) for values in kinds]).T
-        drawn = bootstrap_means(columns, resamples=resamples, seed=seed)
-        drawn = drawn.reshape(resamples, len(kinds), *self.loss.shape[:-1])
+        drawn = np.stack([self._drawn(row, resamples, seed) for row in range(len(self.loss))], axis=2)
         loss = self.loss.mean(axis=-1, dtype=np.float64)
         found = {
             "example_loss": (("alignment", "t", "example"), self.loss),
@@ -189,6 +210,41 @@ class _Curves:
             **_mean("accuracy", accuracy, drawn[:, 1], confidence),
             **_barriers("error_barrier", 1.0 - self.correct, 1 - drawn[:, 1], self.t, confidence, 1.0),
         }
+
+    def _drawn(self, row: int, resamples: int, seed: int) -> NDArray[np.float64]:
+        """Resample one path, shape (resample, kind, t): its interval must not depend on the paths beside it.
+
+        In one product for all of them it would, in the last bits, since the kernel depends on the number of columns.
+        """
+        kinds = [self.loss[row]] if self.correct is None else [self.loss[row], self.correct[row]]
+        drawn = bootstrap_means(np.concatenate(kinds).T, resamples=resamples, seed=seed)
+        return drawn.reshape(resamples, len(kinds), -1)
+
+
+def _beside(curves: _Curves, ends: Sequence[tuple[StateDict, StateDict]], setting: Setting) -> dict[str, Any]:
+    """Return what the examples and the weights tell beside the barriers, at no further evaluation."""
+    loss, t = curves.loss, curves.t
+    apart = [weight_distance(setting.module, a, b) for a, b in ends]
+    found: dict[str, Any] = {
+        "loss_curvature": (("alignment", "end"), end_curvature(loss.mean(axis=-1, dtype=np.float64), t)),
+        "weight_distance": ("alignment", [distance for distance, _ in apart]),
+        "weight_cosine": ("alignment", [cosine for _, cosine in apart]),
+        "example_barrier": (("alignment", "example"), np.stack([example_barrier(row, t) for row in loss])),
+    }
+    if setting.data.task != "classification" or curves.correct is None:
+        return found
+    found["broken"] = ("alignment", broken_share(curves.correct, t))
+    if not setting.data.in_memory:  # targets of streamed data would cost a pass
+        return found
+    targets = np.concatenate([targets.numpy() for _, targets in setting.data.batches(len(loss[0, 0]))])
+    classes, barriers = class_barriers(loss, targets, t)
+    errors = class_barriers(~curves.correct, targets, t)[1]
+    return found | {
+        "example_target": ("example", targets),
+        "class": classes,
+        "class_loss_barrier": (("alignment", "class"), barriers),
+        "class_error_barrier": (("alignment", "class"), errors),
+    }
 
 
 def _mean(

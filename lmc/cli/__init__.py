@@ -45,7 +45,14 @@ def make_app() -> App:
     """Return the application; the commands import what they need when they run."""
     import lmc
 
-    app = App(name="lmc", help=_HELP, help_epilogue=_EPILOGUE, version=lmc.__version__, help_format="markdown")
+    app = App(
+        name="lmc",
+        help=_HELP,
+        help_epilogue=_EPILOGUE,
+        version=lmc.__version__,
+        help_format="markdown",
+        suppress_keyboard_interrupt=False,  # main() says where the work is
+    )
     for command in (barrier, basin, curve, align, apply, symmetries, inspect, convert, train):
         app.command(command)
     return app
@@ -71,6 +78,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     except OSError as error:
         print(f"lmc: {error}", file=sys.stderr)
         sys.exit(3)
-    except KeyboardInterrupt:
-        print("lmc: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stopped:  # Ctrl-C, or SIGTERM during long work
+        print(": ".join(["lmc: interrupted", *map(str, stopped.args)]), file=sys.stderr)
+        sys.exit(143 if type(stopped).__name__ == "Terminated" else 130)

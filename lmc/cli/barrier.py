@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from lmc._errors import UsageError
+from lmc._errors import InputError, UsageError
+from lmc._imports import import_object
 from lmc.cli import adaptive as adaptive_run
-from lmc.cli.common import Common, check_writable, describe_model, describe_proof, free_name, renaming
+from lmc.cli.common import Common, check_writable, describe_model, describe_proof, renaming
+from lmc.cli.quantities import quantities
 from lmc.cli.repair_lines import repair_lines, repair_values
+from lmc.cli.resuming import choose_output, finished, kept_parts, write_result
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -44,6 +47,9 @@ def barrier(
     confidence: float = 0.95,
     recalibrate: Annotated[bool, Parameter(negative="")] = False,
     repair: Annotated[bool, Parameter(negative="")] = False,
+    loss: str | None = None,
+    also: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     figure: Path | None = None,
     common: Common = Common(),  # noqa: B008
@@ -103,18 +109,30 @@ def barrier(
     repair
         REPAIR on training data at every position: units get the means and standard deviations of the ends',
         interpolated; BatchNorm is reset too, so that this is in place of --recalibrate.
+    loss
+        A loss of your own, package.module:function or file.py:function: outputs and targets of a batch to one value
+        for each example. Cross-entropy (per token, for text) or squared error by default, as the data ask for.
+    also
+        Further quantities for the result file: disagreement (of predicted classes), top5 (accuracy), closeness (of
+        activations, layer by layer), sharpness (of the ends).
+    resume
+        Go on with what an interrupted run of the same command left in OUTPUT.parts, or share the work of one that
+        runs; the numbers are those of a run that was never interrupted.
     output
         NetCDF file to write; barrier.nc, or the next free number, by default.
     figure
         Figure to write (png, pdf, svg); beside the netCDF file by default.
     """
-    from lmc import pipeline, plotting, schema
-    from lmc.barriers import make_grid
+    from lmc import pipeline, plotting
+    from lmc.barriers import check_further, make_grid
     from lmc.barriers.repaired import refuse_both
 
     common.start()
+    check_further(also or ())
+    if adaptive and also:
+        raise UsageError("--also measures whole paths; --adaptive evaluates as little of them as it can. Choose one.")
     asked = adaptive_run.settings(adaptive, tolerance, metric, confidence)
-    output = output or free_name("barrier", ".nc")
+    output = output or choose_output("barrier", ".nc", resume)
     figure = figure or output.with_suffix(".png")
     plotting.figure_format(figure)
     inputs = (a, b, *(via or ()))
@@ -126,33 +144,40 @@ def barrier(
     methods = pipeline.resolve_alignments(align or ["none", "weights"], common.seed)
     pair, measured = _load(a, b, model, data, common)
     normalizations = _normalizations(measured, data_b, common)
+    function = None if loss is None else import_object(loss, InputError)
     _introduce(pair, measured, normalizations, common)
     further = _route(pair, path, only or [], [common.open(one) for one in via or ()], common)
-    proof = _prove(pair, methods, spec, common)
-    result = pipeline.barrier(
-        pair.a.architecture.module,
-        pair.a.state,
-        pair.b.state,
-        measured,
-        align=list(align or ["none", "weights"]),
-        path=path,
-        only=only or [],
-        via=further,
-        proof=proof,
-        seed=common.seed,
-        points=points,
-        **asked,
-        normalizations=normalizations,
-        recalibrate=_training_data(measured, "reset", common) if recalibrate else None,
-        repair=_training_data(measured, "repair", common) if repair else None,
-        device=common.device,
-        dtype=common.torch_dtype,
-        attrs={**pair.attrs(), "command": shlex.join(["lmc", *sys.argv[1:]])},
-        progress=common.progress,
-    )
-    schema.write(result, output)
-    draw = plotting.plot_adaptive if adaptive else plotting.plot_barrier
-    plotting.save_figure(draw(result).figure, figure)
+    with kept_parts(output, resume, common) as parts:
+        settings = {
+            "align": list(align or ["none", "weights"]),
+            "path": path,
+            "only": only or [],
+            "via": further,
+            "seed": common.seed,
+            "points": points,
+            **asked,
+            "normalizations": normalizations,
+            "recalibrate": _training_data(measured, "reset", common) if recalibrate else None,
+            "repair": _training_data(measured, "repair", common) if repair else None,
+            "loss": function,
+            "device": common.device,
+            "dtype": common.torch_dtype,
+        }
+        if not adaptive:  # its rounds are not kept: they are a fraction of the work
+            settings |= {"also": list(also or ()), "work": parts}
+        arguments = (pair.a.architecture.module, pair.a.state, pair.b.state, measured)
+        unit = pipeline.barrier_unit(*arguments, **settings, spec=spec)
+        result = finished(output, unit, common) if resume else None
+        if result is None:
+            attrs = {**pair.attrs(), "command": shlex.join(["lmc", *sys.argv[1:]])}
+            attrs |= {"loss": loss} if loss else {}
+            settings |= {"proof": _prove(pair, methods, spec, common), "progress": common.progress}
+            result = pipeline.barrier(*arguments, **settings, attrs=attrs)
+            result = write_result(result, unit, output, parts)
+        else:
+            common.note("resume", f"{output} is complete, nothing was computed")
+        draw = plotting.plot_adaptive if adaptive else plotting.plot_barrier
+        plotting.save_figure(draw(result).figure, figure)
     _hint(result, measured, common)
     show = adaptive_run if adaptive else sys.modules[__name__]
     if common.json:
@@ -331,6 +356,7 @@ def _row(one: xr.Dataset) -> dict[str, Any]:
             }
     if "unrepaired_loss" in one:
         row["repair"] = repair_values(one)
+    row |= quantities(one)
     row["objective"] = _number(one.get("objective"))
     seconds = {"align": _number(one.get("seconds_align")) or 0.0, "evaluate": _number(one.seconds_evaluate)}
     return {**row, "message": str(one.alignment_message.item()), "seconds": seconds}

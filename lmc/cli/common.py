@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -205,10 +205,10 @@ def write_weights(state: StateDict, path: Path, like: Path, about: dict[str, Any
     return save_folder(state, path, like, about) if path.suffix == "" else save(state, path, about)
 
 
-def free_name(stem: str, suffix: str) -> Path:
-    """Return a name in the working folder that nothing has yet: barrier.nc, barrier-2.nc, ..."""
+def free_name(stem: str, suffix: str, taken: Collection[str] = ()) -> Path:
+    """Return a name in the working folder that nothing has yet, nor will have: barrier.nc, barrier-2.nc, ..."""
     path, count = Path(f"{stem}{suffix}"), 1
-    while path.exists():
+    while path.exists() or path.name in taken:
         count += 1
         path = Path(f"{stem}-{count}{suffix}")
     return path

@@ -21,3 +21,5 @@ from lmc.pipeline.prove import prove as prove
 from lmc.pipeline.routes import ROUTES as ROUTES
 from lmc.pipeline.routes import Route as Route
 from lmc.pipeline.routes import open_via as open_via
+from lmc.pipeline.units import BarrierTask as BarrierTask
+from lmc.pipeline.units import barrier_unit as barrier_unit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,16 @@ from lmc import schema
 from lmc._errors import UsageError, did_you_mean
 from lmc._methods import ALIGNMENTS, load_method
 from lmc._types import StateDict
-from lmc.alignment import AbstractAlignment, AlignmentResult, Identity, align
+from lmc.alignment import AbstractAlignment, Identity, align
 from lmc.architectures import fit_state
 from lmc.barriers import check_adaptive, measure_adaptive, measure_barrier
 from lmc.barriers.repaired import refuse_both
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, as_data
+from lmc.pipeline.kept import Alignment, kept_alignment
 from lmc.pipeline.prove import Proof, prove
 from lmc.pipeline.routes import Route, state_of
+from lmc.units import WorkFolder
 
 Align = str | AbstractAlignment | Sequence[str | AbstractAlignment]
 
@@ -116,7 +119,7 @@ def barrier(
     if proof is None and any(not isinstance(method, Identity) for method in methods.values()):
         proof = prove(model, first_examples(measured) if example_inputs is None else example_inputs)
     points = (*route.via, b)
-    passed = [align_all(methods, a, point, proof) for point in points]
+    passed = [align_all(methods, a, point, proof, WorkFolder.of(settings.get("work"))) for point in points]
     results = passed[-1]
     paths = {
         name: route.between(model, a, [_aligned(p, found.get(name)) for p, found in zip(points, passed, strict=True)])
@@ -186,19 +189,24 @@ def resolve_alignments(align: Align, seed: int = 0) -> dict[str, AbstractAlignme
 
 
 def align_all(
-    methods: Mapping[str, AbstractAlignment], a: StateDict, b: StateDict, proof: Proof | None
-) -> dict[str, AlignmentResult]:
-    """Run every method that moves anything."""
+    methods: Mapping[str, AbstractAlignment],
+    a: StateDict,
+    b: StateDict,
+    proof: Proof | None,
+    work: WorkFolder | None = None,
+) -> dict[str, Alignment]:
+    """Run every method that moves anything; what a folder has is taken from there."""
     if proof is None:
         return {}
+    spec = proof.spec
     return {
-        name: align(a, b, proof.spec, method=method)
+        name: kept_alignment(partial(align, a, b, spec, method=method), method, a, b, spec, work)
         for name, method in methods.items()
         if not isinstance(method, Identity)
     }
 
 
-def provenance(results: Mapping[str, AlignmentResult], proof: Proof | None) -> dict[str, Any]:
+def provenance(results: Mapping[str, Alignment], proof: Proof | None) -> dict[str, Any]:
     """Return what was aligned, how, and how the symmetries were proved, as attributes."""
     found: dict[str, Any] = {
         "alignments": {name: result.method for name, result in results.items()},
@@ -215,7 +223,7 @@ def provenance(results: Mapping[str, AlignmentResult], proof: Proof | None) -> d
     return found
 
 
-def _aligned(b: StateDict, result: AlignmentResult | None) -> Mapping[str, Tensor]:
+def _aligned(b: StateDict, result: Alignment | None) -> Mapping[str, Tensor]:
     return b if result is None else result.apply(b)
 
 

@@ -151,3 +151,14 @@ def test_controls_do_what_they_say():
     none, drawn = align(A, B, SPEC, method=Identity()), align(A, B, SPEC, method=RandomPermutation(seed=1))
     assert all(torch.equal(none.apply(B)[key], B[key]) for key in B)
     assert any(not torch.equal(drawn.apply(B)[key], B[key]) for key in B)
+
+
+def test_sums_do_not_depend_on_the_order_of_a_set():
+    """Sets of names have another order in every process; the objective must have the same last bit in all."""
+    from lmc.alignment.weight_matching import _Problem
+    from lmc.symmetry import find_symmetries
+    from lmc.testing import tiny_mlp
+
+    net = tiny_mlp()
+    problem = _Problem(net.state_dict(), net.state_dict(), find_symmetries(net, torch.zeros(2, 6)))
+    assert list(problem.a) == sorted(problem.a) and list(problem.b) == sorted(problem.b)
