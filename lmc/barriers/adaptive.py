@@ -19,12 +19,13 @@ from lmc._errors import DatasetError, UsageError, unknown
 from lmc.barriers.blocks import Blocks, KeptPath
 from lmc.barriers.grid import check_grid, make_grid
 from lmc.barriers.measure import _batchnorm, _check_options, _describe_data, _label, _one_or_all
+from lmc.barriers.repaired import describe_repair, refuse_both, repaired_paths
 from lmc.barriers.sequential import Answer, Question, decide
 from lmc.datasets import AbstractData, Data, as_data
 from lmc.evaluation import Normalizations
 from lmc.evaluation.evaluate import Progress
 from lmc.evaluation.losses import Loss, loss_name
-from lmc.interpolation import AbstractPath, RecalibratedPath, batchnorm_layers
+from lmc.interpolation import AbstractPath, RecalibratedPath, RepairedPath, batchnorm_layers
 
 METRICS = ("loss", "error")
 TARGETS = ("set", "distribution")
@@ -44,6 +45,7 @@ def measure_adaptive(
     loss: Loss | None = None,
     normalizations: Normalizations | None = None,
     recalibrate: Any = None,
+    repair: Any = None,
     confidence: float = 0.95,
     seed: int = 0,
     objectives: Mapping[str, float] | None = None,
@@ -85,7 +87,7 @@ def measure_adaptive(
         How sure a verdict and its interval are.
     seed : int
         Of the order of the examples.
-    loss, normalizations, recalibrate, objectives, seconds_align, batch_size, device, dtype, attrs, progress
+    loss, normalizations, recalibrate, repair, objectives, seconds_align, batch_size, device, dtype, attrs, progress
         As in :func:`lmc.measure_barrier`.
 
     Returns
@@ -100,15 +102,18 @@ def measure_adaptive(
     UsageError, GridError, SchemaError, MismatchError, InputError
         As in :func:`lmc.measure_barrier`.
     """
+    refuse_both(recalibrate, repair)
     named = {"path": paths} if isinstance(paths, AbstractPath) else dict(paths)
     grid = make_grid(points) if t is None else check_grid(t)
     _check_options(named, confidence, 1, objectives, seconds_align)
     data = check_adaptive(as_data(data), tolerance=tolerance, metric=metric, baseline=baseline, target=target)
-    train = None if recalibrate is None else as_data(recalibrate, split="train")
+    train, repaired = (None if given is None else as_data(given, split="train") for given in (recalibrate, repair))
     pair = normalizations or (data.normalization, data.normalization)
+    places = {"normalizations": normalizations, "device": device, "dtype": dtype}
+    if repaired is not None:
+        named = repaired_paths(module, named, repaired, **places)
     if train is not None and batchnorm_layers(module):
-        places = {"normalizations": normalizations, "device": device, "dtype": dtype}
-        named = {name: KeptPath(RecalibratedPath(path, module, train, **places)) for name, path in named.items()}
+        named = {name: RecalibratedPath(path, module, train, **places) for name, path in named.items()}
     stored = {
         **(attrs or {}),
         "tolerance": tolerance,
@@ -121,6 +126,7 @@ def measure_adaptive(
         "grid": f"{points} points, equally spaced" if t is None else "given",
         "interpolation": _one_or_all({name: path.description for name, path in named.items()}),
         "batchnorm": _batchnorm(module, train),
+        **describe_repair(module, named),
         **_describe_data(data, pair),
         "loss_function": loss_name(loss, data.task),
         "dtype": str(dtype).removeprefix("torch."),
@@ -134,6 +140,8 @@ def measure_adaptive(
     runs, answers = {}, {}
     with _bar(progress, len(named)) as bar:
         for name, path in named.items():
+            costly = isinstance(path, (RecalibratedPath, RepairedPath))
+            path = KeptPath(path) if costly else path
             runs[name] = Blocks(module, path, data, grid, order, metric, options)
             answers[name] = decide(question, runs[name].read)
             bar.update(1)

@@ -157,6 +157,14 @@ def test_recalibration_is_told_and_made_once_for_each_position(module, paths, da
     assert len(made) == len(set(made)) == int((found.examples > 0).sum())
 
 
+def test_repaired_paths_are_decided_on_as_they_are_measured(module, paths, data) -> None:
+    found = measure_adaptive(module, paths["far"], data, tolerance=0.1, points=5, repair=data)
+    full = measure_barrier(module, paths["far"], data, points=5, resamples=10, repair=data)
+    barrier = float(full.loss_barrier.sel(baseline="chord").item())
+    assert found.verdict.item() == ("above" if barrier > 0.1 else "below tolerance")
+    assert found.attrs["repair"] == full.attrs["repair"] and found.batchnorm == full.batchnorm
+
+
 class NeverRead:
     """Batches that must not be touched."""
 
