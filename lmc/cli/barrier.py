@@ -158,11 +158,12 @@ def barrier(
             **asked,
             "normalizations": normalizations,
             "recalibrate": _training_data(measured, "reset", common) if recalibrate else None,
-            "repair": _training_data(measured, "repair", common) if repair else None,
             "loss": function,
             "device": common.device,
             "dtype": common.torch_dtype,
         }
+        if repair:
+            settings |= {"repair": _training_data(measured, "repair", common)}
         if not adaptive:  # its rounds are not kept: they are a fraction of the work
             settings |= {"also": list(also or ()), "work": parts}
         arguments = (pair.a.architecture.module, pair.a.state, pair.b.state, measured)
