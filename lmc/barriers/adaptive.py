@@ -19,6 +19,7 @@ from lmc._errors import DatasetError, UsageError, unknown
 from lmc.barriers.blocks import Blocks, KeptPath
 from lmc.barriers.grid import check_grid, make_grid
 from lmc.barriers.measure import _batchnorm, _check_options, _describe_data, _label, _one_or_all
+from lmc.barriers.repaired import describe_repair, refuse_both, repaired_paths
 from lmc.barriers.sequential import Answer, Question, decide
 from lmc.datasets import AbstractData, Data, as_data
 from lmc.evaluation import Normalizations
@@ -44,6 +45,7 @@ def measure_adaptive(
     loss: Loss | None = None,
     normalizations: Normalizations | None = None,
     recalibrate: Any = None,
+    repair: Any = None,
     confidence: float = 0.95,
     seed: int = 0,
     objectives: Mapping[str, float] | None = None,
@@ -85,7 +87,7 @@ def measure_adaptive(
         How sure a verdict and its interval are.
     seed : int
         Of the order of the examples.
-    loss, normalizations, recalibrate, objectives, seconds_align, batch_size, device, dtype, attrs, progress
+    loss, normalizations, recalibrate, repair, objectives, seconds_align, batch_size, device, dtype, attrs, progress
         As in :func:`lmc.measure_barrier`.
 
     Returns
@@ -100,14 +102,20 @@ def measure_adaptive(
     UsageError, GridError, SchemaError, MismatchError, InputError
         As in :func:`lmc.measure_barrier`.
     """
+    refuse_both(recalibrate, repair)
     named = {"path": paths} if isinstance(paths, AbstractPath) else dict(paths)
     grid = make_grid(points) if t is None else check_grid(t)
     _check_options(named, confidence, 1, objectives, seconds_align)
     data = check_adaptive(as_data(data), tolerance=tolerance, metric=metric, baseline=baseline, target=target)
     train = None if recalibrate is None else as_data(recalibrate, split="train")
     pair = normalizations or (data.normalization, data.normalization)
+    places = {"normalizations": normalizations, "device": device, "dtype": dtype}
+    if repair is not None:
+        named = repaired_paths(module, named, as_data(repair, split="train"), **places)
+    repaired = describe_repair(module, named)
+    if repaired:
+        named = {name: KeptPath(path) for name, path in named.items()}
     if train is not None and batchnorm_layers(module):
-        places = {"normalizations": normalizations, "device": device, "dtype": dtype}
         named = {name: KeptPath(RecalibratedPath(path, module, train, **places)) for name, path in named.items()}
     stored = {
         **(attrs or {}),
@@ -121,6 +129,7 @@ def measure_adaptive(
         "grid": f"{points} points, equally spaced" if t is None else "given",
         "interpolation": _one_or_all({name: path.description for name, path in named.items()}),
         "batchnorm": _batchnorm(module, train),
+        **repaired,
         **_describe_data(data, pair),
         "loss_function": loss_name(loss, data.task),
         "dtype": str(dtype).removeprefix("torch."),
