@@ -112,8 +112,11 @@ def measure_adaptive(
     places = {"normalizations": normalizations, "device": device, "dtype": dtype}
     if repaired is not None:
         named = repaired_paths(module, named, repaired, **places)
+    protocol = describe_repair(module, named)
+    if protocol:
+        named = {name: KeptPath(path) for name, path in named.items()}
     if train is not None and batchnorm_layers(module):
-        named = {name: RecalibratedPath(path, module, train, **places) for name, path in named.items()}
+        named = {name: KeptPath(RecalibratedPath(path, module, train, **places)) for name, path in named.items()}
     stored = {
         **(attrs or {}),
         "tolerance": tolerance,
@@ -126,7 +129,7 @@ def measure_adaptive(
         "grid": f"{points} points, equally spaced" if t is None else "given",
         "interpolation": _one_or_all({name: path.description for name, path in named.items()}),
         "batchnorm": _batchnorm(module, train),
-        **describe_repair(module, named),
+        **protocol,
         **_describe_data(data, pair),
         "loss_function": loss_name(loss, data.task),
         "dtype": str(dtype).removeprefix("torch."),

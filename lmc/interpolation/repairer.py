@@ -102,15 +102,17 @@ class Repairer:
         if not any(layer.normalizes for layer in self.found.layers):
             return self.measured(state, normalization), {}
         if self.in_one_batch:
-            found = self._all_at_once(self.found.layers, state, normalization, {})
+            found = self._run(self.found.layers, state, normalization, {})
             return {name: new.result for name, new in found.items()}, _tensors(found)
-        changed = self._corrected(state, normalization, {})
+        resets = [layer for layer in self.found.layers if layer.normalizes]
+        changed = _tensors(self._run(resets, state, normalization, {}))
         return self.measured(dict(state) | changed, normalization), changed
 
     @torch.no_grad()
     def corrected(self, state: StateDict, normalization: Normalization | None, target: Statistics) -> dict[str, Tensor]:
         """Return the state with BatchNorm reset and the statistics asked for."""
-        return dict(state) | self._corrected(state, normalization, target)
+        layers = [layer for layer in self.found.layers if layer.normalizes or layer.corrected]
+        return dict(state) | _tensors(self._run(layers, state, normalization, target))
 
     @torch.no_grad()
     def measured(self, state: StateDict, normalization: Normalization | None) -> Statistics:
@@ -127,18 +129,17 @@ class Repairer:
             network(inputs)
         return {name: self._checked(name, total) for name, total in sums.items()}
 
-    def _corrected(
-        self, state: StateDict, normalization: Normalization | None, target: Statistics
-    ) -> dict[str, Tensor]:
-        """Return the tensors that change; without a target, BatchNorm is reset and nothing else."""
-        layers = [layer for layer in self.found.layers if layer.normalizes or layer.name in target]
+    def _run(
+        self, layers: Sequence[UnitLayer], state: StateDict, normalization: Normalization | None, target: Statistics
+    ) -> dict[str, _Correction]:
+        """Correct layers; one without a target is measured, and reset where it is a BatchNorm."""
         if not layers:
             return {}
         run = self._all_at_once if self.in_one_batch else self._one_by_one
         found = run(layers, state, normalization, target)
         if missing := [layer.name for layer in layers if layer.name not in found]:
             raise DatasetError(f"Layer {missing[0]!r} saw nothing of {self.data.name!r}: it cannot be repaired.")
-        return _tensors(found)
+        return found
 
     def _all_at_once(
         self, layers: Sequence[UnitLayer], state: StateDict, normalization: Normalization | None, target: Statistics

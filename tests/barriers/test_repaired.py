@@ -14,6 +14,7 @@ from lmc import schema
 from lmc._errors import UsageError
 from lmc.architectures import resolve
 from lmc.barriers import measure_barrier
+from lmc.barriers.adaptive import measure_adaptive
 from lmc.checkpoints import load
 from lmc.datasets import Normalization, StreamedData, as_data
 from lmc.evaluation import evaluate_state
@@ -99,6 +100,19 @@ def test_two_protocols_at_once_are_refused_before_data_are_read() -> None:
     module, data = mlp(), StreamedData(NeverRead(), (6,))
     with pytest.raises(UsageError, match="give one"):
         measure_barrier(module, ends_of(module), data, repair=data, recalibrate=data)
+
+
+def test_the_adaptive_measurement_repairs_too() -> None:
+    module, train, test = mlp(), data_of(), data_of(seed=1)
+    line = ends_of(module)
+    found = measure_adaptive(module, line, test, tolerance=0.1, points=5, repair=train)
+    same = measure_adaptive(module, RepairedPath(line, module, train), test, tolerance=0.1, points=5)
+    assert "1 layers" in found.repair and "REPAIR" in found.interpolation
+    np.testing.assert_allclose(found.rise, same.rise, rtol=1e-6, atol=1e-9)
+    plain = measure_adaptive(module, line, test, tolerance=0.1, points=5)
+    assert "repair" not in plain.attrs and not np.allclose(plain.rise, found.rise, rtol=1e-3, equal_nan=True)
+    with pytest.raises(UsageError, match="give one"):
+        measure_adaptive(module, line, test, repair=train, recalibrate=train)
 
 
 def mnist(folder, stem: str, count: int, normalization: Normalization | None = None):

@@ -455,6 +455,35 @@ def test_statistics_that_are_not_finite_are_refused_by_layer(memory) -> None:
         repair(module, a, a, b, data_of(vectors()), memory=memory)
 
 
+class Rare(nn.Module):
+    """An expert that only large inputs reach: the two examples that are looked at do, the data of a test need not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.expert, self.head = nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        far = x.sum(1) > 50
+        return self.head(torch.where(far[:, None], self.expert(x), x) if far.any() else x)
+
+
+@pytest.mark.parametrize("memory", [2**30, 0])
+def test_a_layer_that_the_data_never_reach_is_refused(memory) -> None:
+    class Shrinking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.rare = nn.BatchNorm1d(5), Rare()
+
+        def forward(self, x):
+            return self.rare(self.norm(x))
+
+    module = Shrinking()
+    state = {**module.state_dict(), "norm.running_mean": torch.full((5,), -20.0)}
+    module.load_state_dict(state)  # as it stands the expert is reached, with statistics of the data it is not
+    with pytest.raises(DatasetError, match=r"'rare.expert' saw nothing"):
+        repair(module, state, state, state, data_of(vectors()), memory=memory)
+
+
 def test_a_network_with_nothing_to_repair_stays() -> None:
     module = nn.Linear(5, 3)
     a, b = state_of(module, 1), state_of(module, 2)
