@@ -1,5 +1,6 @@
 """Alignment of one network to another: one verb, one method a file."""
 
+from lmc.alignment.activation_matching import ActivationMatching as ActivationMatching
 from lmc.alignment.align import align as align
 from lmc.alignment.base import AbstractAlignment as AbstractAlignment
 from lmc.alignment.identity import Identity as Identity
