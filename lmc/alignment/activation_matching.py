@@ -16,7 +16,7 @@ from lmc.alignment.capture import Moments, watch
 from lmc.alignment.families import Family, Worth, families, match, worth_of
 from lmc.alignment.result import AlignmentResult
 from lmc.datasets import AbstractData
-from lmc.symmetry import PermutationSpec
+from lmc.symmetry import Axis, PermutationSpec
 from lmc.symmetry.sites import Site
 
 
@@ -52,7 +52,7 @@ class ActivationMatching(AbstractAlignment):
 
     by: Literal["correlation", "distance"] = "correlation"
     place: Literal["post", "pre"] = "post"
-    examples: int | None = 2000
+    examples: int | None = 10_000
     seed: int = 0
 
     citation: ClassVar[str] = """@inproceedings{li2016convergent,
@@ -162,19 +162,19 @@ class Activations:
                 kept = self._places[family.name].setdefault(key, (site, tuple(a.shape), Moments(inner=self._inner)))
                 kept[2].add(family.rows(axes, a), family.rows(axes, b))
 
-    def moments(self, family: Family) -> list[Moments]:
-        """Return the moments at every place of a family."""
-        return [moments for _, _, moments in self._places[family.name].values()]
+    def places(self, family: Family) -> list[tuple[dict[str, Axis], tuple[int, ...], Moments]]:
+        """Return every place of a family: where its groups lie there, the shape of the tensor, and the moments."""
+        return [(family.held(site.axes), shape, found) for site, shape, found in self._places[family.name].values()]
 
     def worths(self, family: Family, by: str) -> tuple[list[Worth], int]:
         """Return what pairing is worth at every place, and how many units do not vary there."""
         worths, dead = [], 0
-        for site, shape, moments in self._places[family.name].values():
+        for axes, shape, moments in self.places(family):
             if by == "correlation":
                 pairs, still = moments.correlation()
             else:
                 pairs, still = -moments.squared_distance() / moments.count, 0
-            worths.append(Worth(family.held(site.axes), shape, pairs))
+            worths.append(Worth(axes, shape, pairs))
             dead += still
         return worths, dead
 

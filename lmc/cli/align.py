@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -18,6 +18,11 @@ from lmc.cli.common import (
     write_weights,
 )
 
+if TYPE_CHECKING:
+    from lmc.alignment import AbstractAlignment
+    from lmc.checkpoints import Checkpoint
+    from lmc.datasets import AbstractData
+
 
 def align(
     a: Path,
@@ -28,6 +33,7 @@ def align(
     align: str = "weights",
     model: str | None = None,
     data: str | None = None,
+    align_data: str | None = None,
     spec: Path | None = None,
     save_permutation: Path | None = None,
     common: Common = Common(),  # noqa: B008
@@ -55,6 +61,9 @@ def align(
         Network, as in lmc barrier.
     data
         Dataset that tells the shape of the input, where the network does not.
+    align_data
+        Dataset whose training split the method looks at, where it needs examples; --data by default, else what the
+        checkpoint was trained on.
     spec
         TOML file of permutation groups, as in lmc barrier.
     save_permutation
@@ -75,14 +84,17 @@ def align(
     shape = common.shape
     if shape is None and data is not None:
         shape = open_data(data, common.split, common.data_dir).input_shape
-    pair = pipeline.load_pair(common.open(a), common.open(b), model=model, mapping=common.map, input_shape=shape)
+    first = common.open(a)
+    examples = _examples(method, align_data, data, first, common)
+    pair = pipeline.load_pair(first, common.open(b), model=model, mapping=common.map, input_shape=shape)
     common.note("A", describe_model(pair.a))
     if pair.b.renamed:
         common.note("B", "\n".join([b.name, *renaming(pair.b)]))
     inputs = pair.a.architecture.example_inputs(seed=common.seed)
     proof = pipeline.prove(pair.a.architecture.module, inputs, written=spec)
     describe_proof(proof, common)
-    result = run(pair.a.state, pair.b.state, proof.spec, method=method)
+    module = pair.a.architecture.module
+    result = run(pair.a.state, pair.b.state, proof.spec, method=method, data=examples, module=module)
     about = {"alignment": result.method, "reference": pair.a.checkpoint.digest, "source": pair.b.checkpoint.digest}
     aligned = pair.b.as_written(result.apply(pair.b.state))
     write_weights(aligned, output, b, {"lmc": {**pair.b.checkpoint.metadata.get("lmc", {}), "aligned": about}})
@@ -96,3 +108,13 @@ def align(
     else:
         print(f"{'aligned':<10}{moved:,} of {proof.spec.units:,} units moved, {result.message}")
         print(f"wrote {' and '.join(written)}")
+
+
+def _examples(
+    method: AbstractAlignment, align_data: str | None, data: str | None, first: Checkpoint, common: Common
+) -> AbstractData | None:
+    from lmc import pipeline
+
+    if method.needs == "data" and align_data is None:
+        return pipeline.data_for(first, data, split="train", data_dir=common.data_dir)
+    return pipeline.alignment_data([method], align_data, data_dir=common.data_dir)

@@ -22,6 +22,7 @@ from lmc.barriers import check_adaptive, measure_adaptive, measure_barrier
 from lmc.barriers.repaired import refuse_both
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, as_data
+from lmc.pipeline.align_data import check_apart
 from lmc.pipeline.prove import Proof, prove
 from lmc.pipeline.routes import Route, state_of
 
@@ -38,6 +39,7 @@ def barrier(
     path: str = "linear",
     only: str | Sequence[str] = (),
     via: Any = (),
+    align_data: Any = None,
     example_inputs: Tensor | Sequence[Any] | None = None,
     proof: Proof | None = None,
     adaptive: bool = False,
@@ -65,6 +67,8 @@ def barrier(
     via : sequence of mappings, Checkpoints or Modules, optional
         Further networks that the path runs through in straight lines, each of an equal share of t; every one is aligned
         to A as B is.
+    align_data : as data, optional
+        Examples for alignments that need them; other ones than ``data``.
     example_inputs : Tensor or sequence, optional
         Inputs for finding and proving the symmetries; by default the first two examples.
     proof : Proof, optional
@@ -108,6 +112,9 @@ def barrier(
     methods = resolve_alignments(align, seed)
     route = Route.of(path, only, via)
     measured = as_data(data)
+    aligning = None if align_data is None else as_data(align_data, name="alignment data", split="train")
+    if aligning is not None:
+        check_apart(aligning, measured)
     if adaptive:
         check_adaptive(measured, **settings)
     a, b = (fit_state(state_of(s, name), model, name) for s, name in ((state_a, "state_a"), (state_b, "state_b")))
@@ -116,7 +123,7 @@ def barrier(
     if proof is None and any(not isinstance(method, Identity) for method in methods.values()):
         proof = prove(model, first_examples(measured) if example_inputs is None else example_inputs)
     points = (*route.via, b)
-    passed = [align_all(methods, a, point, proof) for point in points]
+    passed = [align_all(methods, a, point, proof, data=aligning, module=model) for point in points]
     results = passed[-1]
     paths = {
         name: route.between(model, a, [_aligned(p, found.get(name)) for p, found in zip(points, passed, strict=True)])
@@ -186,13 +193,19 @@ def resolve_alignments(align: Align, seed: int = 0) -> dict[str, AbstractAlignme
 
 
 def align_all(
-    methods: Mapping[str, AbstractAlignment], a: StateDict, b: StateDict, proof: Proof | None
+    methods: Mapping[str, AbstractAlignment],
+    a: StateDict,
+    b: StateDict,
+    proof: Proof | None,
+    *,
+    data: AbstractData | None = None,
+    module: nn.Module | None = None,
 ) -> dict[str, AlignmentResult]:
     """Run every method that moves anything."""
     if proof is None:
         return {}
     return {
-        name: align(a, b, proof.spec, method=method)
+        name: align(a, b, proof.spec, method=method, data=data, module=module)
         for name, method in methods.items()
         if not isinstance(method, Identity)
     }
