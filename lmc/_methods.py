@@ -13,6 +13,7 @@ ALIGNMENTS = {
     "random": "lmc.alignment.random:RandomPermutation",
     "weights": "lmc.alignment.weight_matching:WeightMatching",
     "ot": "lmc.alignment.optimal_transport:OptimalTransport",
+    "gw": "lmc.alignment.gromov_wasserstein:GromovWasserstein",
     "activations": "lmc.alignment.activation_matching:ActivationMatching",
 }
 """``--align`` name to ``module:class``."""

@@ -181,9 +181,7 @@ class Activations:
     @property
     def rows(self) -> int:
         """Number of units over all places."""
-        return sum(
-            len(m.sum_a) for family in self.families for m in self.moments(family) if isinstance(m.sum_a, Tensor)
-        )
+        return sum(len(moments.sum_a) for family in self.families for _, _, moments in self.places(family))
 
     def unseen(self) -> list[str]:
         """Return the groups that were seen nowhere."""

@@ -8,6 +8,7 @@ written as two state dicts whose inner product they are, and coordinate descent 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -67,7 +68,8 @@ class Family:
         if self.alone:
             return axes[self.name].units(tensor)
         dims = _dims(axes)
-        return tensor.movedim(dims, tuple(range(len(dims)))).flatten(0, len(dims) - 1).flatten(1)
+        ahead = tensor.movedim(dims, tuple(range(len(dims))))
+        return ahead.reshape(math.prod(ahead.shape[: len(dims)]), -1)
 
     def held(self, axes: Mapping[str, Axis]) -> dict[str, Axis]:
         """Return those of the axes that belong to the family."""

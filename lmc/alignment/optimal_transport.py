@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -14,16 +13,15 @@ from torch import nn
 
 from lmc._errors import UsageError, unknown
 from lmc._types import StateDict
-from lmc.alignment.activation_matching import Activations, check_examples
+from lmc.alignment.activation_matching import check_examples
 from lmc.alignment.base import AbstractAlignment, Needs, check_seed
-from lmc.alignment.capture import watch
-from lmc.alignment.coupling import Coupling, apply_soft
-from lmc.alignment.families import Family, families, match
+from lmc.alignment.coupling import Coupling
+from lmc.alignment.families import Family
+from lmc.alignment.layerwise import Coupled, Walk
 from lmc.alignment.result import AlignmentResult
-from lmc.alignment.unit_costs import Layers, Metric, Products, blocks_of, worths
+from lmc.alignment.unit_costs import Metric, Products, blocks_of
 from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
-from lmc.symmetry.sites import Roles, Sighting
 
 
 @dataclass(frozen=True)
@@ -115,13 +113,29 @@ class OptimalTransport(AbstractAlignment):
         module: nn.Module | None = None,
     ) -> AlignmentResult:
         """Walk through the layers, each given the ones before."""
-        walk = _Walk(self, a, b, spec)
+        walk = Walk(a, b, spec, self._couple, cost=self.cost, soft=self.soft, seed=self.seed)
         if self.on == "activations":
-            assert data is not None
-            walk.look(data, module)
-        for family in walk.families:
-            walk.settle(family)
-        return walk.result()
+            walk.look(data, module, self.place, self.examples)
+        return walk.run().result(self.reference, "minus the mean cost of matched units", self.citation)
+
+    def _couple(self, walk: Walk, family: Family, products: Products | None) -> Coupled | None:
+        """Transport one group's units, block by block."""
+        if products is None:
+            return None
+        group = family.groups[0]
+        costs = blocks_of(family, products.cost(self.cost).cpu().numpy())
+        mu, nu = (
+            _masses(squares.cpu().numpy(), self.marginals).reshape(group.blocks, group.size)
+            for squares in (products.squares_a, products.squares_b)
+        )
+        solved = [
+            solve(self, cost, one / one.sum(), two / two.sum()) for cost, one, two in zip(costs, mu, nu, strict=True)
+        ]
+        coupling = Coupling(np.stack([plan for plan, _ in solved]))
+        chosen = coupling.rounded(group).reshape(group.blocks, group.size)
+        hard = np.take_along_axis(costs, chosen[..., None], axis=2).mean()
+        soft = (coupling.plan * costs).sum() / coupling.plan.sum()
+        return Coupled(coupling, float(soft), float(hard), tuple(note for _, note in solved if note))
 
     @property
     def reference(self) -> str:
@@ -131,131 +145,6 @@ class OptimalTransport(AbstractAlignment):
         parts += [f"slack={self.slack}"] if self.solver == "unbalanced" else []
         parts += [f"examples={self.examples}", f"place={self.place}"] if self.on == "activations" else []
         return "ot?" + "&".join([*parts, *(["soft=true"] if self.soft else [])])
-
-
-@dataclass(eq=False)
-class _Walk:
-    """The layers settled so far."""
-
-    method: OptimalTransport
-    a: StateDict
-    b: StateDict
-    spec: PermutationSpec
-    permutation: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    couplings: dict[str, Coupling] = field(default_factory=dict)
-    costs: list[tuple[float, float]] = field(default_factory=list)
-    notes: dict[str, None] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=lambda: {"cost": 0.0, "assignment": 0.0, "apply": 0.0})
-
-    def __post_init__(self) -> None:
-        self.roles: Roles = Sighting(self.spec).roles()
-        self.layers = Layers(self.a, self.b, self.spec, self.roles)
-        self.activations: Activations | None = None
-        self.families = families(self.spec)
-
-    def look(self, data: AbstractData, module: nn.Module | None) -> None:
-        """Compare units by what they do on examples."""
-        with _Timed(self.seconds, "cost"):
-            self.activations = Activations(self.spec)
-            options = {"place": self.method.place, "examples": self.method.examples, "seen": self.activations}
-            watch(self.a, self.b, self.spec, data, module, **options)
-            self.families = self.activations.families
-
-    def settle(self, family: Family) -> None:
-        """Find a family's plan and move B by it."""
-        with _Timed(self.seconds, "cost"):
-            places = self._places(family)
-        with _Timed(self.seconds, "assignment"):
-            if not places:
-                self.notes[f"{family.name}: nothing to compare it by before what reads it, left as it is"] = None
-                self.permutation |= {group.name: group.identity() for group in family.groups}
-            elif family.alone:
-                self._transport(family, places[0][2])
-            else:
-                found, worth = match(family, worths(places, self.method.cost), self.method.seed)
-                self.permutation |= found
-                self.costs.append((-worth, -worth))
-        with _Timed(self.seconds, "apply"):
-            self.layers.settle(family, self._moved())
-
-    def _moved(self) -> StateDict:
-        if self.method.soft and self.couplings:
-            return apply_soft(self.spec, self.b, self.couplings, self.permutation, self.roles)
-        return self.spec.apply(self.b, self.permutation)
-
-    def _places(self, family: Family) -> list:
-        if self.activations is None:
-            return self.layers.products(family)
-        seen = self.activations.places(family)
-        if family.alone and seen:
-            joined = Products.seen(seen[0][2])
-            for _, _, moments in seen[1:]:
-                joined = joined + Products.seen(moments)
-            return [(seen[0][0], seen[0][1], joined)]
-        return [(axes, shape, Products.seen(moments)) for axes, shape, moments in seen]
-
-    def _transport(self, family: Family, products: Products) -> None:
-        group = family.groups[0]
-        costs = blocks_of(family, products.cost(self.method.cost).cpu().numpy())
-        masses = [
-            _masses(squares.cpu().numpy(), self.method.marginals).reshape(group.blocks, group.size)
-            for squares in (products.squares_a, products.squares_b)
-        ]
-        solved = [self._solve(cost, mu, nu) for cost, mu, nu in zip(costs, *masses, strict=True)]
-        coupling = Coupling(np.stack(solved))
-        chosen = coupling.rounded(group)
-        self.permutation[group.name] = chosen
-        self.couplings[group.name] = coupling
-        rows = np.arange(group.size)
-        hard = np.mean([cost[rows, row] for cost, row in zip(costs, chosen.reshape(costs.shape[:2]), strict=True)])
-        soft = (coupling.plan * costs).sum() / max(coupling.plan.sum(), 1e-300)
-        self.costs.append((float(soft) * group.units, float(hard) * group.units))
-
-    def _solve(self, cost: NDArray, mu: NDArray, nu: NDArray) -> NDArray[np.float64]:
-        plan, note = solve(self.method, cost, mu / mu.sum(), nu / nu.sum())
-        if note:
-            self.notes[note] = None
-        return plan
-
-    def result(self) -> AlignmentResult:
-        """Return what was found, and how it ended."""
-        soft, hard = (sum(pair[end] for pair in self.costs) / max(1, self.spec.units) for end in (0, 1))
-        couplings = self.couplings if self.method.soft else {}
-        unsettled = bool(self.notes)
-        words = [] if not self.couplings else [f"{100 * self._hardness():.0f}% of the plan on its permutation"]
-        return AlignmentResult(
-            self.method.reference,
-            self.spec,
-            self.permutation,
-            objective=-hard,
-            objective_name="minus the mean cost of matched units",
-            trace=tuple(-pair[1] for pair in self.costs),
-            converged=not unsettled,
-            message="; ".join([*words, *self.notes]) or "one to one",
-            restarts=(-hard,),
-            seconds=self.seconds,
-            seed=self.method.seed,
-            citation=self.method.citation,
-            couplings=couplings,
-            rounding_loss=hard - soft,
-            roles=self.roles,
-        )
-
-    def _hardness(self) -> float:
-        return float(np.mean([coupling.hardness for coupling in self.couplings.values()]))
-
-
-class _Timed:
-    """Adds the time that a block takes to a phase."""
-
-    def __init__(self, seconds: dict[str, float], phase: str) -> None:
-        self._seconds, self._phase = seconds, phase
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._seconds[self._phase] += time.perf_counter() - self._start
 
 
 def _masses(squares: NDArray[np.float64], marginals: str) -> NDArray[np.float64]:

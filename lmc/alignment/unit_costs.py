@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -36,12 +38,17 @@ class Products:
         """Return the products of two sets of activations."""
         return cls(moments.squares_a, moments.squares_b, moments.cross)
 
+    @classmethod
+    def joined(cls, products: Sequence[Products]) -> Products:
+        """Return the products of rows laid one after the other: features of all."""
+        return functools.reduce(operator.add, products)
+
     def __add__(self, other: Products) -> Products:
         """Rows one after the other: features of both."""
         return Products(self.squares_a + other.squares_a, self.squares_b + other.squares_b, self.cross + other.cross)
 
     def cost(self, metric: Metric) -> Tensor:
-        """Return what every pair costs, shape (rows of A, rows of B), never negative; by cosine, a row of zeros costs 1."""
+        """Return what every pair costs, shape (rows of A, rows of B), never negative; for cosine, zero rows cost 1."""
         if metric == "cosine":
             scale = (self.squares_a[:, None] * self.squares_b).sqrt()
             return (1 - torch.where(scale > 0, self.cross / scale.clamp(min=1e-300), 0.0)).clamp(min=0)
@@ -76,7 +83,7 @@ class Layers:
         found: dict[str, dict[str, Axis]] = {}
         for group in family.groups:
             for axis in self.roles.made(group):
-                others = {name for name, _ in self.spec.axes_of[axis.param]} - family.names
+                others = {name for name, a in self.spec.axes_of[axis.param] if a.dim != axis.dim} - family.names
                 twice = [a for n, a in self.spec.axes_of[axis.param] if n == group.name and a.dim != axis.dim]
                 if axis.param not in self.spec.buffers and others <= self._settled and not twice:
                     found.setdefault(axis.param, {})[group.name] = axis
@@ -93,10 +100,7 @@ class Layers:
         ]
         if not family.alone or not each:
             return each
-        joined = each[0][2]
-        for _, _, more in each[1:]:
-            joined = joined + more
-        return [(each[0][0], each[0][1], joined)]
+        return [(each[0][0], each[0][1], Products.joined([products for _, _, products in each]))]
 
     def _of(self, family: Family, axes: Mapping[str, Axis], name: str) -> Products:
         return Products.of(family.rows(axes, self.a[name]), family.rows(axes, self.b[name]))

@@ -22,6 +22,7 @@ from lmc.barriers import check_adaptive, measure_adaptive, measure_barrier
 from lmc.barriers.repaired import refuse_both
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, as_data
+from lmc.pipeline import soft
 from lmc.pipeline.align_data import check_apart
 from lmc.pipeline.prove import Proof, prove
 from lmc.pipeline.routes import Route, state_of
@@ -125,22 +126,19 @@ def barrier(
     points = (*route.via, b)
     passed = [align_all(methods, a, point, proof, data=aligning, module=model) for point in points]
     results = passed[-1]
-    paths = {
-        name: route.between(model, a, [_aligned(p, found.get(name)) for p, found in zip(points, passed, strict=True)])
-        for name in methods
-    }
+    paths = soft.all_paths(methods, points, passed, lambda moved: route.between(model, a, moved))
     dataset = measure(
         model,
         paths,
         measured,
         seed=seed,
-        objectives={name: result.objective for name, result in results.items()},
+        objectives=soft.objectives(results),
         seconds_align={name: sum(sum(found[name].seconds.values()) for found in passed) for name in results},
         attrs={**provenance(results, proof), **route.attrs(), **(attrs or {})},
         **route.scaling(settings),
     )
     route.label(dataset)
-    messages = [results[name].message if name in results else "B as it is" for name in methods]
+    messages = soft.messages(dataset, results)
     variable = schema.BARRIER["alignment_message"]
     labels = {"long_name": variable.long_name, "units": variable.units}
     return dataset.assign(alignment_message=("alignment", np.array(messages, dtype=str), labels))
@@ -226,10 +224,6 @@ def provenance(results: Mapping[str, AlignmentResult], proof: Proof | None) -> d
             "symmetry_control": proof.verification.control,
         }
     return found
-
-
-def _aligned(b: StateDict, result: AlignmentResult | None) -> Mapping[str, Tensor]:
-    return b if result is None else result.apply(b)
 
 
 def first_examples(data: AbstractData) -> tuple[Tensor, ...]:
