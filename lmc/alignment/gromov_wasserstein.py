@@ -187,16 +187,18 @@ class GromovWasserstein(AbstractAlignment):
         import ot
 
         mu = np.full(len(start), 1 / len(start))
-        given = {"alpha": self._alpha, "symmetric": True, "G0": start, "log": True}
-        parts = (problem.features, problem.one, problem.two)
+        given: dict[str, Any] = {"alpha": self._alpha, "symmetric": True, "G0": start, "log": True}
+        parts: tuple[Any, Any, Any] = (problem.features, problem.one, problem.two)
         if self.kind == "entropic":
-            limits = {"epsilon": self.reg, "max_iter": _ITERATIONS, "tol": 1e-7}
+            limits: dict[str, Any] = {"epsilon": self.reg, "max_iter": _ITERATIONS, "tol": 1e-7}
             return ot.gromov.entropic_fused_gromov_wasserstein(*parts, mu, mu, **limits, **given)
         if self.kind == "semirelaxed":
             return ot.gromov.semirelaxed_fused_gromov_wasserstein(*parts, mu, max_iter=_ITERATIONS, **given)
         if self.kind == "partial":
-            limits = {"m": self.mass, "numItermax": _ITERATIONS}
-            return ot.gromov.partial_fused_gromov_wasserstein(*parts, mu, mu, **limits, **(given | {"G0": None}))
+            del given["G0"]  # takes no start of full mass
+            return ot.gromov.partial_fused_gromov_wasserstein(
+                *parts, mu, mu, m=self.mass, numItermax=_ITERATIONS, **given
+            )
         return ot.gromov.fused_gromov_wasserstein(*parts, mu, mu, max_iter=_ITERATIONS, **given)
 
 
@@ -237,7 +239,7 @@ def _geometries(walk: Walk, family: Family) -> Iterator[NDArray[np.float64]]:
 
 
 def _gram(family: Family, state: StateDict, spec: PermutationSpec) -> Tensor:
-    """Return the inner products of a group's units over every tensor it lies in; their neighbours' order is no matter."""
+    """Return the inner products of a group's units over every tensor it lies in: the order of neighbours cancels."""
     group = family.groups[0]
     axes = [axis for axis in group.axes if axis.param not in spec.buffers]
     rows = [family.rows({group.name: axis}, state[axis.param]).double() for axis in axes]

@@ -67,7 +67,7 @@ class OptimalTransport(AbstractAlignment):
     solver: Literal["emd", "sinkhorn", "unbalanced"] = "emd"
     marginals: Literal["uniform", "l1", "l2"] = "uniform"
     soft: bool = False
-    reg: float = 0.05
+    reg: float = 0.1
     slack: float = 1.0
     examples: int | None = 200
     place: Literal["pre", "post"] = "pre"
@@ -172,7 +172,7 @@ def solve(
             plan, log = ot.emd(mu, nu, cost, numItermax=_EMD_ITERATIONS, log=True)
             said = [] if log["result_code"] == 1 else [f"emd: {log['warning']}"]
         elif method.solver == "sinkhorn":
-            plan = ot.sinkhorn(mu, nu, cost, method.reg, method="sinkhorn_log", numItermax=5000, stopThr=1e-9)
+            plan = ot.sinkhorn(mu, nu, cost, method.reg, method="sinkhorn_log", numItermax=10_000, stopThr=1e-6)
         else:
             plan = ot.unbalanced.mm_unbalanced(mu, nu, cost, method.slack, div="kl", numItermax=5000)
     plan = np.asarray(plan, dtype=np.float64)

@@ -36,6 +36,7 @@ def align(
     align_data: str | None = None,
     spec: Path | None = None,
     save_permutation: Path | None = None,
+    result: Path | None = None,
     common: Common = Common(),  # noqa: B008
 ) -> None:
     """Write B with its units permuted to match A; its function is the same.
@@ -56,7 +57,9 @@ def align(
     output
         Safetensors file to write; for a Hugging Face folder, a name without an ending writes such a folder.
     align
-        Method, with its options: weights?restarts=8, random, none.
+        Method, with its options. Without examples: weights?restarts=8 (the usual choice), ot (one pass, forward), gw
+        (where neighbouring layers say little). With examples: activations (best where these are at hand; recurrent
+        networks), ot?on=activations&examples=200. Controls: random, none.
     model
         Network, as in lmc barrier.
     data
@@ -68,16 +71,20 @@ def align(
         TOML file of permutation groups, as in lmc barrier.
     save_permutation
         File (.npz) for the permutation, which lmc apply takes.
+    result
+        NetCDF file (.nc) for what was found: where every unit went, how alike units are before and after, the trace.
     """
     import numpy as np
 
-    from lmc import pipeline
+    from lmc import pipeline, schema
     from lmc.alignment import align as run
     from lmc.datasets import open_data
     from lmc.symmetry import save_permutation as write_permutation
 
     common.start()
     check_weights_writable(output, b, (a, b))
+    if result is not None:
+        check_writable(result, ".nc", (a, b))
     if save_permutation is not None:
         check_writable(save_permutation, ".npz", (a, b))
     method = pipeline.resolve_alignments(align, common.seed)[align]
@@ -94,19 +101,22 @@ def align(
     proof = pipeline.prove(pair.a.architecture.module, inputs, written=spec)
     describe_proof(proof, common)
     module = pair.a.architecture.module
-    result = run(pair.a.state, pair.b.state, proof.spec, method=method, data=examples, module=module)
-    about = {"alignment": result.method, "reference": pair.a.checkpoint.digest, "source": pair.b.checkpoint.digest}
-    aligned = pair.b.as_written(result.apply(pair.b.state))
+    found = run(pair.a.state, pair.b.state, proof.spec, method=method, data=examples, module=module)
+    about = {"alignment": found.method, "reference": pair.a.checkpoint.digest, "source": pair.b.checkpoint.digest}
+    aligned = pair.b.as_written(found.apply(pair.b.state))
     write_weights(aligned, output, b, {"lmc": {**pair.b.checkpoint.metadata.get("lmc", {}), "aligned": about}})
     written = [str(output)]
     if save_permutation is not None:
-        written.append(str(write_permutation(save_permutation, proof.spec, result.permutation, about)))
-    moved = sum(int((perm != np.arange(perm.shape[-1])).sum()) for perm in result.permutation.values())
+        written.append(str(write_permutation(save_permutation, proof.spec, found.permutation, about)))
+    if result is not None:
+        described = pipeline.alignment_dataset(found, pair.a.state, pair.b.state, pair.attrs())
+        written.append(str(schema.write(described, result)))
+    moved = sum(int((perm != np.arange(perm.shape[-1])).sum()) for perm in found.permutation.values())
     if common.json:
-        summary = {"method": result.method, "objective": result.objective, "message": result.message}
+        summary = {"method": found.method, "objective": found.objective, "message": found.message}
         print(json.dumps({**summary, "moved": moved, "units": proof.spec.units, "written": written}))
     else:
-        print(f"{'aligned':<10}{moved:,} of {proof.spec.units:,} units moved, {result.message}")
+        print(f"{'aligned':<10}{moved:,} of {proof.spec.units:,} units moved, {found.message}")
         print(f"wrote {' and '.join(written)}")
 
 
