@@ -155,7 +155,7 @@ class GromovWasserstein(AbstractAlignment):
         )
         notes = {note for _, _, _, note in best if note}
         coupling = Coupling(np.stack([plan for plan, *_ in best]))
-        soft, hard = (float(np.mean([tried[end] for tried in best])) for end in (1, 2))
+        soft, hard = float(np.mean([tried[1] for tried in best])), float(np.mean([tried[2] for tried in best]))
         assert coupling.plan.shape == (group.blocks, group.size, group.size)
         return Coupled(coupling, soft, hard, tuple(sorted(notes)), starts)
 

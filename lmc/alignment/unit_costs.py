@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -17,6 +18,9 @@ from lmc.alignment.capture import Moments
 from lmc.alignment.families import Family, Worth
 from lmc.symmetry import Axis, PermutationSpec
 from lmc.symmetry.sites import Roles
+
+_MOST_ROWS = 4096
+"""Rows of a family up to which every position of several dimensions is told from every other."""
 
 Metric = Literal["euclidean", "sqeuclidean", "cosine"]
 
@@ -87,7 +91,13 @@ class Layers:
                 twice = [a for n, a in self.spec.axes_of[axis.param] if n == group.name and a.dim != axis.dim]
                 if axis.param not in self.spec.buffers and others <= self._settled and not twice:
                     found.setdefault(axis.param, {})[group.name] = axis
-        return found
+        return {name: self._with_read(family, name, axes) for name, axes in found.items()}
+
+    def _with_read(self, family: Family, name: str, axes: dict[str, Axis]) -> dict[str, Axis]:
+        """Add what a tensor reads of the family itself (grouped kernels): it is matched along, where that is not much."""
+        whole = {group: axis for group, axis in self.spec.axes_of[name] if group in family.names}
+        rows = math.prod(self.a[name].shape[dim] for dim in {axis.dim for axis in whole.values()})
+        return whole if rows <= _MOST_ROWS else axes
 
     def products(self, family: Family) -> list[tuple[dict[str, Axis], tuple[int, ...], Products]]:
         """Return the products of the family's incoming weights, one set for each way its groups lie in tensors.
