@@ -47,7 +47,8 @@ class AlignmentResult:
     couplings : mapping of str to Coupling
         Soft plans of groups, where they were asked for; the permutation is what they are rounded to.
     rounding_loss : float
-        How much worse the objective is at the permutation than at the plan, never negative but for rounding.
+        How much worse the objective is at the permutation than at the plan; negative where it is better, since an
+        entropic plan spreads its mass over costly pairs.
     roles : Roles, optional
         Which axes make units and which read them: what applying a plan takes.
     """

@@ -94,7 +94,7 @@ class Layers:
         return {name: self._with_read(family, name, axes) for name, axes in found.items()}
 
     def _with_read(self, family: Family, name: str, axes: dict[str, Axis]) -> dict[str, Axis]:
-        """Add what a tensor reads of the family itself (grouped kernels): it is matched along, where that is not much."""
+        """Add what a tensor reads of the family itself (grouped kernels): matched along, where that is not much."""
         whole = {group: axis for group, axis in self.spec.axes_of[name] if group in family.names}
         rows = math.prod(self.a[name].shape[dim] for dim in {axis.dim for axis in whole.values()})
         return whole if rows <= _MOST_ROWS else axes

@@ -61,7 +61,8 @@ def messages(dataset: xr.Dataset, results: Mapping[str, AlignmentResult]) -> lis
         hard = name.removesuffix(SUFFIX)
         if name in results:
             result = results[name]
-            lost = f"rounding lost {result.rounding_loss:.3g} of the objective" if result.soft else ""
+            verb = "lost" if result.rounding_loss > 0 else "gained"
+            lost = f"rounding {verb} {abs(result.rounding_loss):.3g} of the objective" if result.soft else ""
             found.append("; ".join(filter(None, [result.message, lost])))
         elif hard in results:
             found.append(_verdict(dataset, hard, name))
