@@ -127,7 +127,7 @@ ALIGNMENT: Mapping[str, Variable] = {
     "source": Variable(("unit",), "unit of B that is put there", "1"),
     "similarity_before": Variable(("unit",), "cosine of A's and B's unit, B as it was", "1"),
     "similarity_after": Variable(("unit",), "cosine of A's and B's unit, B aligned", "1"),
-    "objective": Variable((), "objective of the alignment", "1"),
+    "final_objective": Variable((), "objective of the alignment", "1"),
     "rounding_loss": Variable((), "objective lost by rounding the plan to a permutation", "1"),
     "trace": Variable(("step",), "objective after each step", "1"),
     "restart_objective": Variable(("restart",), "objective of each restart", "1"),

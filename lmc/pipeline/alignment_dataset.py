@@ -45,7 +45,7 @@ def alignment_dataset(
         "source": ("unit", _joined([np.asarray(result.permutation[g.name]).ravel() for g in groups], np.int64)),
         "similarity_before": ("unit", similarity(spec, a, b)),
         "similarity_after": ("unit", similarity(spec, a, result.apply(b))),
-        "objective": ((), float(result.objective)),
+        "final_objective": ((), float(result.objective)),
         "rounding_loss": ((), float(result.rounding_loss)),
         "trace": ("step", np.asarray(dims["step"], dtype=np.float64)),
         "restart_objective": ("restart", np.asarray(dims["restart"], dtype=np.float64)),
