@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lmc._errors import LmcError as LmcError
     from lmc._errors import SymmetryError as SymmetryError
+    from lmc.alignment import ActivationMatching as ActivationMatching
     from lmc.alignment import AlignmentResult as AlignmentResult
+    from lmc.alignment import GromovWasserstein as GromovWasserstein
     from lmc.alignment import Identity as Identity
+    from lmc.alignment import OptimalTransport as OptimalTransport
     from lmc.alignment import RandomPermutation as RandomPermutation
     from lmc.alignment import WeightMatching as WeightMatching
     from lmc.alignment import align as align
@@ -56,13 +59,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "ActivationMatching": "lmc.alignment",
     "AlignmentResult": "lmc.alignment",
     "BezierPath": "lmc.interpolation",
     "Checkpoint": "lmc.checkpoints",
+    "GromovWasserstein": "lmc.alignment",
     "Identity": "lmc.alignment",
     "LinearPath": "lmc.interpolation",
     "LmcError": "lmc._errors",
     "Normalization": "lmc.datasets",
+    "OptimalTransport": "lmc.alignment",
     "PermutationSpec": "lmc.symmetry",
     "Plane": "lmc.interpolation",
     "PolygonalPath": "lmc.interpolation",

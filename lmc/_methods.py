@@ -12,6 +12,9 @@ ALIGNMENTS = {
     "none": "lmc.alignment.identity:Identity",
     "random": "lmc.alignment.random:RandomPermutation",
     "weights": "lmc.alignment.weight_matching:WeightMatching",
+    "ot": "lmc.alignment.optimal_transport:OptimalTransport",
+    "gw": "lmc.alignment.gromov_wasserstein:GromovWasserstein",
+    "activations": "lmc.alignment.activation_matching:ActivationMatching",
 }
 """``--align`` name to ``module:class``."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
-from lmc._errors import MismatchError
+from lmc._errors import MismatchError, UsageError
 from lmc._methods import ALIGNMENTS, load_method
 from lmc._types import StateDict
 from lmc.alignment.base import AbstractAlignment
 from lmc.alignment.result import AlignmentResult
+from lmc.datasets import as_data
 from lmc.symmetry import PermutationSpec
 
 
@@ -21,6 +23,7 @@ def align(
     *,
     method: str | AbstractAlignment = "weights",
     data: Any = None,
+    module: nn.Module | None = None,
 ) -> AlignmentResult:
     """Find the permutation of B's units that aligns B to A.
 
@@ -32,8 +35,10 @@ def align(
         Its symmetries, from :func:`lmc.find_symmetries`.
     method : str or AbstractAlignment
         How: ``"weights?restarts=4"`` or ``WeightMatching(restarts=4)``.
-    data : object, optional
-        Examples, for methods that need them.
+    data : (x, y), Dataset, DataLoader, iterable of batches, or AbstractData, optional
+        Examples, for methods that need them; never those that barriers are reported on.
+    module : torch.nn.Module, optional
+        The network, for methods that run it; its own weights do not matter, and it is left as it is.
 
     Returns
     -------
@@ -45,7 +50,8 @@ def align(
     MismatchError
         If a state dict is not of the spec's architecture, or holds NaN or infinite weights.
     UsageError
-        For an unknown method or option, with the nearest known one.
+        For an unknown method or option, with the nearest known one; where the method needs data or the network and
+        there are none.
 
     Examples
     --------
@@ -58,10 +64,21 @@ def align(
     >>> all(torch.equal(aligned[name], tensor) for name, tensor in mlp.state_dict().items())
     True
     """
+    chosen = load_method(method, ALIGNMENTS, "alignment") if isinstance(method, str) else method
+    _check_given(chosen, method, data, module)
     for name, state in (("A", a), ("B", b)):
         spec.check_state(state)
         broken = [key for key, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
         if broken:
             raise MismatchError(f"Weights of {name} are NaN or infinite in {', '.join(broken[:4])}: nothing to align.")
-    chosen = load_method(method, ALIGNMENTS, "alignment") if isinstance(method, str) else method
-    return chosen.align(a, b, spec, data)
+    examples = None if data is None else as_data(data, name="alignment data", split="train")
+    return chosen.align(a, b, spec, examples, module=module)
+
+
+def _check_given(chosen: AbstractAlignment, method: Any, data: Any, module: nn.Module | None) -> None:
+    """Refuse, before any work, to leave out what a method cannot do without."""
+    missing = [name for name, given in (("data", data), ("module", module)) if given is None]
+    missing = [name for name in missing if name in {"none": (), "module": ("module",)}.get(chosen.needs, missing)]
+    if missing:
+        wanted = " and ".join(f"{name}=" for name in missing)
+        raise UsageError(f"Alignment {method!r} runs the network on examples: pass {wanted} to align.")

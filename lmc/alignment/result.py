@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from lmc._errors import UsageError
 from lmc._types import Permutation, StateDict
+from lmc.alignment.coupling import Coupling, apply_soft
 from lmc.symmetry import PermutationSpec
+from lmc.symmetry.sites import Roles
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,6 +44,13 @@ class AlignmentResult:
         Seed of everything drawn.
     citation : str
         BibTeX of the method's paper.
+    couplings : mapping of str to Coupling
+        Soft plans of groups, where they were asked for; the permutation is what they are rounded to.
+    rounding_loss : float
+        How much worse the objective is at the permutation than at the plan; negative where it is better, since an
+        entropic plan spreads its mass over costly pairs.
+    roles : Roles, optional
+        Which axes make units and which read them: what applying a plan takes.
     """
 
     method: str
@@ -55,11 +65,31 @@ class AlignmentResult:
     seconds: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     citation: str = ""
+    couplings: Mapping[str, Coupling] = field(default_factory=dict)
+    rounding_loss: float = 0.0
+    roles: Roles | None = None
 
     def __repr__(self) -> str:
         """Say what was found and how it ended."""
         return f"AlignmentResult({self.method}: {self.objective_name} {self.objective:.6g}, {self.message})"
 
+    @property
+    def soft(self) -> bool:
+        """Whether there is a plan to apply beside its permutation."""
+        return bool(self.couplings)
+
     def apply(self, state: StateDict) -> dict[str, Tensor]:
         """Return B's state dict aligned to A; B is left as it is."""
         return self.spec.apply(state, self.permutation)
+
+    def apply_soft(self, state: StateDict) -> dict[str, Tensor]:
+        """Return B's state dict moved along the plan itself: in general another function than B's.
+
+        Raises
+        ------
+        UsageError
+            If the method found no plan.
+        """
+        if self.roles is None or not self.couplings:
+            raise UsageError(f"{self.method} found a permutation, no soft plan: ask for 'ot?soft=true', say.")
+        return apply_soft(self.spec, state, self.couplings, self.permutation, self.roles)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmc._errors import UsageError
 from lmc._types import Permutation, StateDict
 from lmc.alignment.assignment import assign
 from lmc.alignment.base import AbstractAlignment, check_seed
 from lmc.alignment.result import AlignmentResult
+from lmc.datasets import AbstractData
 from lmc.symmetry import Axis, PermutationGroup, PermutationSpec
 
 
@@ -61,7 +62,15 @@ class WeightMatching(AbstractAlignment):
                 raise UsageError(f"weights: {name} must be a positive integer, got {getattr(self, name)!r}.")
         check_seed(self.seed)
 
-    def align(self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None) -> AlignmentResult:
+    def align(
+        self,
+        a: StateDict,
+        b: StateDict,
+        spec: PermutationSpec,
+        data: AbstractData | None = None,
+        *,
+        module: nn.Module | None = None,
+    ) -> AlignmentResult:
         """Run every restart and keep the best."""
         start = time.perf_counter()
         problem = _Problem(a, b, spec)

@@ -13,6 +13,7 @@ from lmc.cli.align import align
 from lmc.cli.apply import apply
 from lmc.cli.barrier import barrier
 from lmc.cli.basin import basin
+from lmc.cli.cite import cite
 from lmc.cli.convert import convert
 from lmc.cli.curve import curve
 from lmc.cli.inspect import inspect
@@ -33,6 +34,7 @@ For example:
     lmc symmetries a.pt
     lmc inspect runs/*.pt
     lmc convert model.keras -o model.safetensors
+    lmc cite --align ot
     lmc train mlp --data digits --seed 3 -o m3.safetensors
 
 `lmc COMMAND --help` tells about each.
@@ -53,7 +55,7 @@ def make_app() -> App:
         help_format="markdown",
         suppress_keyboard_interrupt=False,  # main() says where the work is
     )
-    for command in (barrier, basin, curve, align, apply, symmetries, inspect, convert, train):
+    for command in (barrier, basin, curve, align, apply, symmetries, inspect, convert, train, cite):
         app.command(command)
     return app
 

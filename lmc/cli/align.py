@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -18,6 +18,11 @@ from lmc.cli.common import (
     write_weights,
 )
 
+if TYPE_CHECKING:
+    from lmc.alignment import AbstractAlignment
+    from lmc.checkpoints import Checkpoint
+    from lmc.datasets import AbstractData
+
 
 def align(
     a: Path,
@@ -28,8 +33,10 @@ def align(
     align: str = "weights",
     model: str | None = None,
     data: str | None = None,
+    align_data: str | None = None,
     spec: Path | None = None,
     save_permutation: Path | None = None,
+    result: Path | None = None,
     common: Common = Common(),  # noqa: B008
 ) -> None:
     """Write B with its units permuted to match A; its function is the same.
@@ -50,49 +57,74 @@ def align(
     output
         Safetensors file to write; for a Hugging Face folder, a name without an ending writes such a folder.
     align
-        Method, with its options: weights?restarts=8, random, none.
+        Method, with its options. Without examples: weights?restarts=8 (the usual choice), ot (one pass, forward), gw
+        (where neighbouring layers say little). With examples: activations (best where these are at hand; recurrent
+        networks), ot?on=activations&examples=200. Controls: random, none.
     model
         Network, as in lmc barrier.
     data
         Dataset that tells the shape of the input, where the network does not.
+    align_data
+        Dataset whose training split the method looks at, where it needs examples; --data by default, else what the
+        checkpoint was trained on.
     spec
         TOML file of permutation groups, as in lmc barrier.
     save_permutation
         File (.npz) for the permutation, which lmc apply takes.
+    result
+        NetCDF file (.nc) for what was found: where every unit went, how alike units are before and after, the trace.
     """
     import numpy as np
 
-    from lmc import pipeline
+    from lmc import pipeline, schema
     from lmc.alignment import align as run
     from lmc.datasets import open_data
     from lmc.symmetry import save_permutation as write_permutation
 
     common.start()
     check_weights_writable(output, b, (a, b))
+    if result is not None:
+        check_writable(result, ".nc", (a, b))
     if save_permutation is not None:
         check_writable(save_permutation, ".npz", (a, b))
     method = pipeline.resolve_alignments(align, common.seed)[align]
     shape = common.shape
     if shape is None and data is not None:
         shape = open_data(data, common.split, common.data_dir).input_shape
-    pair = pipeline.load_pair(common.open(a), common.open(b), model=model, mapping=common.map, input_shape=shape)
+    first = common.open(a)
+    examples = _examples(method, align_data, data, first, common)
+    pair = pipeline.load_pair(first, common.open(b), model=model, mapping=common.map, input_shape=shape)
     common.note("A", describe_model(pair.a))
     if pair.b.renamed:
         common.note("B", "\n".join([b.name, *renaming(pair.b)]))
     inputs = pair.a.architecture.example_inputs(seed=common.seed)
     proof = pipeline.prove(pair.a.architecture.module, inputs, written=spec)
     describe_proof(proof, common)
-    result = run(pair.a.state, pair.b.state, proof.spec, method=method)
-    about = {"alignment": result.method, "reference": pair.a.checkpoint.digest, "source": pair.b.checkpoint.digest}
-    aligned = pair.b.as_written(result.apply(pair.b.state))
+    module = pair.a.architecture.module
+    found = run(pair.a.state, pair.b.state, proof.spec, method=method, data=examples, module=module)
+    about = {"alignment": found.method, "reference": pair.a.checkpoint.digest, "source": pair.b.checkpoint.digest}
+    aligned = pair.b.as_written(found.apply(pair.b.state))
     write_weights(aligned, output, b, {"lmc": {**pair.b.checkpoint.metadata.get("lmc", {}), "aligned": about}})
     written = [str(output)]
     if save_permutation is not None:
-        written.append(str(write_permutation(save_permutation, proof.spec, result.permutation, about)))
-    moved = sum(int((perm != np.arange(perm.shape[-1])).sum()) for perm in result.permutation.values())
+        written.append(str(write_permutation(save_permutation, proof.spec, found.permutation, about)))
+    if result is not None:
+        described = pipeline.alignment_dataset(found, pair.a.state, pair.b.state, pair.attrs())
+        written.append(str(schema.write(described, result)))
+    moved = sum(int((perm != np.arange(perm.shape[-1])).sum()) for perm in found.permutation.values())
     if common.json:
-        summary = {"method": result.method, "objective": result.objective, "message": result.message}
+        summary = {"method": found.method, "objective": found.objective, "message": found.message}
         print(json.dumps({**summary, "moved": moved, "units": proof.spec.units, "written": written}))
     else:
-        print(f"{'aligned':<10}{moved:,} of {proof.spec.units:,} units moved, {result.message}")
+        print(f"{'aligned':<10}{moved:,} of {proof.spec.units:,} units moved, {found.message}")
         print(f"wrote {' and '.join(written)}")
+
+
+def _examples(
+    method: AbstractAlignment, align_data: str | None, data: str | None, first: Checkpoint, common: Common
+) -> AbstractData | None:
+    from lmc import pipeline
+
+    if method.needs == "data" and align_data is None:
+        return pipeline.data_for(first, data, split="train", data_dir=common.data_dir)
+    return pipeline.alignment_data([method], align_data, data_dir=common.data_dir)

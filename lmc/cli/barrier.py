@@ -36,6 +36,7 @@ def barrier(
     data: str | None = None,
     data_b: str | None = None,
     align: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
+    align_data: str | None = None,
     spec: Path | None = None,
     points: int = 25,
     path: str = "linear",
@@ -82,8 +83,12 @@ def barrier(
     data_b
         The same examples with the normalisation that B was trained with, where it differs from A's.
     align
-        Alignments of B to A, a row of the table each: none, random, weights?restarts=8. Both none and weights by
-        default.
+        Alignments of B to A, a row of the table each: none, random, weights?restarts=8, activations?examples=1000,
+        ot?on=activations, gw. Both none and weights by default. A soft plan (ot?soft=true) has a row of its own beside
+        the permutation it is rounded to.
+    align_data
+        Dataset whose training split alignments look at, where they need examples; by default the training split of
+        the measured data. Never the examples that the barrier is reported on.
     spec
         TOML file of permutation groups (lmc symmetries --write-spec) that corrects what is found in the network, or
         stands for it where that cannot be traced; verified like any other.
@@ -145,14 +150,18 @@ def barrier(
     pair, measured = _load(a, b, model, data, common)
     normalizations = _normalizations(measured, data_b, common)
     function = None if loss is None else import_object(loss, InputError)
+    aligning = pipeline.alignment_data(methods.values(), align_data, measured, data_dir=common.data_dir)
     _introduce(pair, measured, normalizations, common)
     further = _route(pair, path, only or [], [common.open(one) for one in via or ()], common)
+    if aligning is not None:
+        common.note("aligned", "\n".join([f"on {aligning.name} {aligning.split}", *aligning.notes]))
     with kept_parts(output, resume, common) as parts:
         settings = {
             "align": list(align or ["none", "weights"]),
             "path": path,
             "only": only or [],
             "via": further,
+            "align_data": aligning,
             "seed": common.seed,
             "points": points,
             **asked,

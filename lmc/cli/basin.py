@@ -31,6 +31,7 @@ def basin(
     model: str | None = None,
     data: str | None = None,
     align: str | None = None,
+    align_data: str | None = None,
     random_directions: Annotated[bool, Parameter(negative="")] = False,
     spec: Path | None = None,
     resolution: int = 25,
@@ -70,6 +71,8 @@ def basin(
         Dataset, as in lmc barrier.
     align
         How B is aligned, where there is no third checkpoint: weights (the default), weights?restarts=8.
+    align_data
+        Dataset whose training split an alignment looks at; that of --data by default.
     random_directions
         With one checkpoint: the plane of two random, filter-normalised directions around it, drawn with --seed.
     spec
@@ -109,6 +112,7 @@ def basin(
     methods = pipeline.resolve_alignments(align or "weights", common.seed) if len(files) == 2 else {}
     models, measured = _load(files, model, data, common)
     _introduce(models, measured, common)
+    aligning = pipeline.alignment_data(methods.values(), align_data, measured, data_dir=common.data_dir)
     proof = _prove(models[0], spec, common) if methods else None
     train = open_data(measured.reference, "train", common.data_dir) if recalibrate else None
     result = pipeline.basin(
@@ -116,6 +120,7 @@ def basin(
         [one.state for one in models],
         measured,
         align=align or "weights",
+        align_data=aligning,
         proof=proof,
         seed=common.seed,
         resolution=resolution,

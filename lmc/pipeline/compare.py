@@ -23,6 +23,8 @@ from lmc.barriers import check_adaptive, measure_adaptive, measure_barrier
 from lmc.barriers.repaired import refuse_both
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, as_data
+from lmc.pipeline import soft
+from lmc.pipeline.align_data import check_apart
 from lmc.pipeline.kept import Alignment, kept_alignment
 from lmc.pipeline.prove import Proof, prove
 from lmc.pipeline.routes import Route, state_of
@@ -41,6 +43,7 @@ def barrier(
     path: str = "linear",
     only: str | Sequence[str] = (),
     via: Any = (),
+    align_data: Any = None,
     example_inputs: Tensor | Sequence[Any] | None = None,
     proof: Proof | None = None,
     adaptive: bool = False,
@@ -68,6 +71,8 @@ def barrier(
     via : sequence of mappings, Checkpoints or Modules, optional
         Further networks that the path runs through in straight lines, each of an equal share of t; every one is aligned
         to A as B is.
+    align_data : as data, optional
+        Examples for alignments that need them; other ones than ``data``.
     example_inputs : Tensor or sequence, optional
         Inputs for finding and proving the symmetries; by default the first two examples.
     proof : Proof, optional
@@ -111,6 +116,9 @@ def barrier(
     methods = resolve_alignments(align, seed)
     route = Route.of(path, only, via)
     measured = as_data(data)
+    aligning = None if align_data is None else as_data(align_data, name="alignment data", split="train")
+    if aligning is not None:
+        check_apart(aligning, measured)
     if adaptive:
         check_adaptive(measured, **settings)
     a, b = (fit_state(state_of(s, name), model, name) for s, name in ((state_a, "state_a"), (state_b, "state_b")))
@@ -119,24 +127,22 @@ def barrier(
     if proof is None and any(not isinstance(method, Identity) for method in methods.values()):
         proof = prove(model, first_examples(measured) if example_inputs is None else example_inputs)
     points = (*route.via, b)
-    passed = [align_all(methods, a, point, proof, WorkFolder.of(settings.get("work"))) for point in points]
+    given = {"data": aligning, "module": model, "work": WorkFolder.of(settings.get("work"))}
+    passed = [align_all(methods, a, point, proof, **given) for point in points]
     results = passed[-1]
-    paths = {
-        name: route.between(model, a, [_aligned(p, found.get(name)) for p, found in zip(points, passed, strict=True)])
-        for name in methods
-    }
+    paths = soft.all_paths(methods, points, passed, lambda moved: route.between(model, a, moved))
     dataset = measure(
         model,
         paths,
         measured,
         seed=seed,
-        objectives={name: result.objective for name, result in results.items()},
+        objectives=soft.objectives(results),
         seconds_align={name: sum(sum(found[name].seconds.values()) for found in passed) for name in results},
         attrs={**provenance(results, proof), **route.attrs(), **(attrs or {})},
         **route.scaling(settings),
     )
     route.label(dataset)
-    messages = [results[name].message if name in results else "B as it is" for name in methods]
+    messages = soft.messages(dataset, results)
     variable = schema.BARRIER["alignment_message"]
     labels = {"long_name": variable.long_name, "units": variable.units}
     return dataset.assign(alignment_message=("alignment", np.array(messages, dtype=str), labels))
@@ -193,17 +199,22 @@ def align_all(
     a: StateDict,
     b: StateDict,
     proof: Proof | None,
+    *,
+    data: AbstractData | None = None,
+    module: nn.Module | None = None,
     work: WorkFolder | None = None,
 ) -> dict[str, Alignment]:
     """Run every method that moves anything; what a folder has is taken from there."""
     if proof is None:
         return {}
-    spec = proof.spec
-    return {
-        name: kept_alignment(partial(align, a, b, spec, method=method), method, a, b, spec, work)
-        for name, method in methods.items()
-        if not isinstance(method, Identity)
-    }
+    found: dict[str, Alignment] = {}
+    for name, method in methods.items():
+        if isinstance(method, Identity):
+            continue
+        seen = {"data": data if method.needs == "data" else None, "module": module if method.needs != "none" else None}
+        run = partial(align, a, b, proof.spec, method=method, **seen)
+        found[name] = kept_alignment(run, (method, seen), a, b, proof.spec, work)
+    return found
 
 
 def provenance(results: Mapping[str, Alignment], proof: Proof | None) -> dict[str, Any]:
@@ -221,10 +232,6 @@ def provenance(results: Mapping[str, Alignment], proof: Proof | None) -> dict[st
             "symmetry_control": proof.verification.control,
         }
     return found
-
-
-def _aligned(b: StateDict, result: Alignment | None) -> Mapping[str, Tensor]:
-    return b if result is None else result.apply(b)
 
 
 def first_examples(data: AbstractData) -> tuple[Tensor, ...]:

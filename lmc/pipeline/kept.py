@@ -40,8 +40,22 @@ class Alignment(Protocol):
         """Time by phase."""
         ...
 
+    @property
+    def soft(self) -> bool:
+        """Whether there is a plan to apply beside its permutation."""
+        ...
+
+    @property
+    def rounding_loss(self) -> float:
+        """How much worse the objective is at the permutation than at the plan."""
+        ...
+
     def apply(self, state: StateDict) -> dict[str, Tensor]:
         """Return B aligned to A."""
+        ...
+
+    def apply_soft(self, state: StateDict) -> dict[str, Tensor]:
+        """Return B moved along the plan itself."""
         ...
 
 
@@ -51,10 +65,12 @@ class KeptAlignment:
 
     Parameters
     ----------
-    method, objective, message, seconds
+    method, objective, message, seconds, rounding_loss
         As in :class:`lmc.AlignmentResult`.
     aligned : dict of str to Tensor
         B aligned to A.
+    along : dict of str to Tensor
+        B moved along the soft plan; empty where there is none.
     """
 
     method: str
@@ -62,10 +78,21 @@ class KeptAlignment:
     message: str
     aligned: dict[str, Tensor] = field(repr=False)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    rounding_loss: float = 0.0
+    along: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def soft(self) -> bool:
+        """Whether there is a plan to apply beside its permutation."""
+        return bool(self.along)
 
     def apply(self, state: StateDict) -> dict[str, Tensor]:
         """Return B aligned to A; the state is the one it was aligned from."""
         return dict(self.aligned)
+
+    def apply_soft(self, state: StateDict) -> dict[str, Tensor]:
+        """Return B moved along the plan; the state is the one it was aligned from."""
+        return dict(self.along)
 
 
 def kept_alignment(
@@ -108,30 +135,48 @@ def _spec(spec: PermutationSpec) -> str:
 
 
 def _to_dataset(result: Alignment, b: StateDict) -> xr.Dataset:
-    """Store the aligned tensors by number: netCDF does not take every name; tied ones once."""
+    """Store the aligned tensors, and those along the plan where there is one."""
+    variables = _numbered(result.apply(b), "tensor")
+    if result.soft:
+        variables |= _numbered(result.apply_soft(b), "soft")
+    numbers = {"objective": result.objective, "rounding_loss": result.rounding_loss}
+    numbers["seconds"] = sum(result.seconds.values())
+    attrs = {"method": result.method, "message": result.message}
+    return xr.Dataset(variables, attrs=attrs | {name: float(value) for name, value in numbers.items()})
+
+
+def _numbered(state: StateDict, kind: str) -> dict[str, Any]:
+    """Return tensors by number, since netCDF does not take every name; tied ones once."""
     first: dict[tuple[Any, ...], str] = {}
     names: dict[str, str] = {}
-    variables = {}
-    for number, (name, tensor) in enumerate(result.apply(b).items()):
+    variables: dict[str, Any] = {}
+    for number, (name, tensor) in enumerate(state.items()):
         memory = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()) if tensor.numel() else (number,)
-        names[name] = first.setdefault(memory, f"tensor_{number}")
-        if names[name] == f"tensor_{number}":
+        names[name] = first.setdefault(memory, f"{kind}_{number}")
+        if names[name] == f"{kind}_{number}":
             dims = tuple(f"dim_{number}_{axis}" for axis in range(tensor.dim()))
-            variables[f"tensor_{number}"] = (dims, tensor.detach().cpu().numpy())
-    variables["name"], variables["variable"] = (("name",), list(names)), (("name",), list(names.values()))
-    seconds = float(sum(result.seconds.values()))
-    attrs = {"method": result.method, "message": result.message, "objective": float(result.objective)}
-    return xr.Dataset(variables, attrs={**attrs, "seconds": seconds})
+            variables[f"{kind}_{number}"] = (dims, tensor.detach().cpu().numpy())
+    stored = {f"{kind}s_name": list(names), f"{kind}s_variable": list(names.values())}
+    return variables | {key: ((f"{kind}s",), values) for key, values in stored.items()}
 
 
 def _from_dataset(stored: xr.Dataset) -> KeptAlignment:
-    tensors = {
-        str(name): torch.from_numpy(np.array(variable.values))
-        for name, variable in stored.data_vars.items()
-        if str(name).startswith("tensor_")
-    }
-    pairs = zip(stored["name"].values.tolist(), stored["variable"].values.tolist(), strict=True)
     attrs = stored.attrs
-    aligned = {str(name): tensors[str(variable)] for name, variable in pairs}
-    seconds = {"total": float(attrs["seconds"])}
-    return KeptAlignment(attrs["method"], float(attrs["objective"]), attrs["message"], aligned, seconds)
+    return KeptAlignment(
+        attrs["method"],
+        float(attrs["objective"]),
+        attrs["message"],
+        _tensors(stored, "tensor"),
+        {"total": float(attrs["seconds"])},
+        float(attrs["rounding_loss"]),
+        _tensors(stored, "soft") if "softs" in stored.dims else {},
+    )
+
+
+def _tensors(stored: xr.Dataset, kind: str) -> dict[str, Tensor]:
+    pairs = zip(stored[f"{kind}s_name"].values.tolist(), stored[f"{kind}s_variable"].values.tolist(), strict=True)
+    loaded: dict[str, Tensor] = {}
+    return {
+        str(name): loaded.setdefault(variable, torch.from_numpy(np.array(stored[variable].values)))
+        for name, variable in pairs
+    }

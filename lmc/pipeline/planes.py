@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from lmc import schema
 from lmc._errors import UsageError, did_you_mean
 from lmc._types import StateDict
-from lmc.alignment import AbstractAlignment, AlignmentResult, Identity
+from lmc.alignment import AbstractAlignment, Identity
 from lmc.architectures import fit_state
 from lmc.barriers import measure_basin
 from lmc.checkpoints import Checkpoint
-from lmc.datasets import as_data
+from lmc.datasets import AbstractData, as_data
 from lmc.interpolation import Plane
+from lmc.pipeline.align_data import check_apart
 from lmc.pipeline.compare import align_all, first_examples, provenance, resolve_alignments
+from lmc.pipeline.kept import Alignment
 from lmc.pipeline.prove import Proof, prove
 from lmc.pipeline.routes import state_of
 
@@ -34,6 +36,7 @@ def basin(
     data: Any,
     *,
     align: str | AbstractAlignment = "weights",
+    align_data: Any = None,
     example_inputs: Tensor | Sequence[Any] | None = None,
     proof: Proof | None = None,
     seed: int = 0,
@@ -52,6 +55,8 @@ def basin(
         Examples to measure on.
     align : str or AbstractAlignment
         Of two networks: how B is aligned to A.
+    align_data : as data, optional
+        Examples that the alignment looks at, other ones than those that are measured on.
     example_inputs : Tensor or sequence, optional
         Inputs for finding and proving the symmetries; by default the first two examples.
     proof : Proof, optional
@@ -88,6 +93,9 @@ def basin(
     fitted = [fit_state(state_of(state, name), model, name) for state, name in zip(states, "ABC", strict=False)]
     schema.check_attrs(schema.sanitize_attrs(attrs or {}))
     measured, known = as_data(data), dict(attrs or {})
+    aligning = None if align_data is None else as_data(align_data, name="alignment data", split="train")
+    if aligning is not None:
+        check_apart(aligning, measured)
     parameters = [name for name, _ in model.named_parameters()]
     copies: dict[str, str] = {}
     if len(fitted) == 1:
@@ -97,7 +105,7 @@ def basin(
         method = _one_alignment(align, seed)
         if proof is None:
             proof = prove(model, first_examples(measured) if example_inputs is None else example_inputs)
-        name, result = _align(method, fitted[0], fitted[1], proof)
+        name, result = _align(method, fitted[0], fitted[1], proof, aligning, model)
         plane = Plane.through(
             fitted[0], fitted[1], result.apply(fitted[1]), names=("A", "B", ALIGNED), parameters=parameters
         )
@@ -120,6 +128,11 @@ def _one_alignment(align: str | AbstractAlignment, seed: int) -> dict[str, Abstr
 
 
 def _align(
-    methods: Mapping[str, AbstractAlignment], a: StateDict, b: StateDict, proof: Proof
-) -> tuple[str, AlignmentResult]:
-    return next(iter(align_all(methods, a, b, proof).items()))
+    methods: Mapping[str, AbstractAlignment],
+    a: StateDict,
+    b: StateDict,
+    proof: Proof,
+    data: AbstractData | None,
+    module: nn.Module,
+) -> tuple[str, Alignment]:
+    return next(iter(align_all(methods, a, b, proof, data=data, module=module).items()))

@@ -170,10 +170,10 @@ def _groups(
     groups = []
     for leaf in _outer_first(list(found), outer):
         over = outer.get(leaf, ())
-        axes = [_axis(tensors[name], name, dim, leaf, over) for name, dim in found[leaf]]
+        axes = [axis_of(tensors[name], name, dim, leaf, over) for name, dim in found[leaf]]
         if any(axis is None for axis in axes):  # blocks that lie in several dimensions at once: one permutation for all
             over = ()
-            axes = [_axis(tensors[name], name, dim, leaf, over) for name, dim in found[leaf]]
+            axes = [axis_of(tensors[name], name, dim, leaf, over) for name, dim in found[leaf]]
         held = tuple((names.get(o), o.size) for o in over)
         groups.append(PermutationGroup(names[leaf], leaf.size, tuple(a for a in axes if a is not None), held))
     return tuple(groups)
@@ -194,7 +194,7 @@ def _outer_first(found: Sequence[Leaf], outer: Mapping[Leaf, tuple[Leaf, ...]]) 
     return list(ordered)
 
 
-def _axis(value: Value, name: str, dim: int, leaf: Leaf, over: Sequence[Leaf]) -> Axis | None:
+def axis_of(value: Value, name: str, dim: int, leaf: Leaf, over: Sequence[Leaf]) -> Axis | None:
     """Return where a leaf lies in one dimension, its blocks told apart there or in one other dimension."""
     axis = value.axes[dim]
     if resolve(axis) is leaf and not over:

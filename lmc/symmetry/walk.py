@@ -71,12 +71,15 @@ class Trace:
         Axis that a reshape made, to the place (op, dimension) where it did.
     taken_apart : set
         Places whose axis an op took apart by position.
+    nodes : dict
+        Node of the graph (subgraphs included) to its value, or the list of them where it has several.
     """
 
     values: list[Value] = field(default_factory=list)
     pairs: list[list[tuple[Term, Term]]] = field(default_factory=list)
     born: dict[Leaf, tuple[int, int]] = field(default_factory=dict)
     taken_apart: set[tuple[int, int]] = field(default_factory=set)
+    nodes: dict[fx.Node, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,7 @@ class Walk:
             elif node.op == "output":
                 return fx.map_arg(node.args[0], env.get)
             self.trace.values.extend(_values([env[node]]))
+            self.trace.nodes[node] = env[node]
         raise ValueError("the graph has no output")
 
     def _call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
