@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from torch import nn
+
 from lmc._errors import UsageError
 from lmc._types import StateDict
 from lmc.alignment.result import AlignmentResult
@@ -17,6 +19,14 @@ def check_seed(seed: int) -> None:
         raise UsageError(f"A seed is a whole number from 0 up, not {seed!r}.")
 
 
+def check_at_least(method: str, settings: AbstractAlignment, **least: int) -> None:
+    """Raise UsageError for a setting that is no whole number, or below what the method needs."""
+    for name, low in least.items():
+        value = getattr(settings, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < low:
+            raise UsageError(f"{method}: {name} must be a whole number from {low} up, got {value!r}.")
+
+
 class AbstractAlignment(ABC):
     """A method that aligns B to A; a subclass is final and holds settings only."""
 
@@ -24,7 +34,9 @@ class AbstractAlignment(ABC):
     """BibTeX of the paper the method comes from."""
 
     @abstractmethod
-    def align(self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None) -> AlignmentResult:
+    def align(
+        self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None, *, module: nn.Module | None = None
+    ) -> AlignmentResult:
         """Align B to A.
 
         Parameters
@@ -33,6 +45,13 @@ class AbstractAlignment(ABC):
             Checked to be of the spec's architecture and finite; never modified.
         spec : PermutationSpec
             What may be permuted.
-        data : object, optional
-            Examples, for methods that need them.
+        data : AbstractData, optional
+            Examples of the training split, for methods that need them.
+        module : nn.Module, optional
+            The network, for methods that run it; never modified.
+
+        Raises
+        ------
+        UsageError
+            If the method needs data or the network, and they are not given.
         """

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from lmc._types import StateDict
 from lmc.alignment.base import AbstractAlignment
 from lmc.alignment.result import AlignmentResult
@@ -15,6 +17,8 @@ from lmc.symmetry import PermutationSpec
 class Identity(AbstractAlignment):
     """Leave B as it is."""
 
-    def align(self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None) -> AlignmentResult:
+    def align(
+        self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None, *, module: nn.Module | None = None
+    ) -> AlignmentResult:
         """Return the permutation that moves nothing."""
         return AlignmentResult("none", spec, spec.identity(), message="B as it is")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from lmc._types import StateDict
 from lmc.alignment.base import AbstractAlignment, check_seed
 from lmc.alignment.result import AlignmentResult
@@ -26,7 +28,9 @@ class RandomPermutation(AbstractAlignment):
     def __post_init__(self) -> None:
         check_seed(self.seed)
 
-    def align(self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None) -> AlignmentResult:
+    def align(
+        self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None, *, module: nn.Module | None = None
+    ) -> AlignmentResult:
         """Return a permutation drawn uniformly from all of them."""
         permutation = spec.random(self.seed)
         return AlignmentResult(f"random?seed={self.seed}", spec, permutation, message="drawn at random", seed=self.seed)

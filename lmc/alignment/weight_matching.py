@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmc._errors import UsageError
 from lmc._types import Permutation, StateDict
@@ -61,7 +61,9 @@ class WeightMatching(AbstractAlignment):
                 raise UsageError(f"weights: {name} must be a positive integer, got {getattr(self, name)!r}.")
         check_seed(self.seed)
 
-    def align(self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None) -> AlignmentResult:
+    def align(
+        self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None, *, module: nn.Module | None = None
+    ) -> AlignmentResult:
         """Run every restart and keep the best."""
         start = time.perf_counter()
         problem = _Problem(a, b, spec)
