@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from lmc._errors import MismatchError
+from lmc._errors import MismatchError, UsageError
 from lmc._methods import ALIGNMENTS, load_method
 from lmc._types import StateDict
 from lmc.alignment.base import AbstractAlignment
@@ -28,52 +27,58 @@ def align(
 ) -> AlignmentResult:
     """Find the permutation of B's units that aligns B to A.
 
-        Parameters
-        ----------
-        a, b : mapping of str to Tensor
-            State dicts of one architecture; neither is modified.
-        spec : PermutationSpec
-            Its symmetries, from :func:`lmc.find_symmetries`.
-        method : str or AbstractAlignment
-            How: ``"weights?restarts=4"`` or ``WeightMatching(restarts=4)``.
-        data : (x, y), Dataset, DataLoader, iterable of batches, or AbstractData, optional
-            Training examples, for methods that need them.
-        module : torch.nn.Module, optional
-            The network, for methods that run it; never modified.
+    Parameters
+    ----------
+    a, b : mapping of str to Tensor
+        State dicts of one architecture; neither is modified.
+    spec : PermutationSpec
+        Its symmetries, from :func:`lmc.find_symmetries`.
+    method : str or AbstractAlignment
+        How: ``"weights?restarts=4"`` or ``WeightMatching(restarts=4)``.
+    data : (x, y), Dataset, DataLoader, iterable of batches, or AbstractData, optional
+        Examples, for methods that need them; never those that barriers are reported on.
+    module : torch.nn.Module, optional
+        The network, for methods that run it; its own weights do not matter, and it is left as it is.
 
-        Returns
-        -------
-        AlignmentResult
-            ``result.apply(b)`` is B aligned.
+    Returns
+    -------
+    AlignmentResult
+        ``result.apply(b)`` is B aligned.
 
-        Raises
-        ------
-        MismatchError
-            If a state dict is not of the spec's architecture, or holds NaN or infinite weights.
-        UsageError
-            For an unknown method or option, with the nearest known one, or a method that lacks data or the network.
+    Raises
+    ------
+    MismatchError
+        If a state dict is not of the spec's architecture, or holds NaN or infinite weights.
+    UsageError
+        For an unknown method or option, with the nearest known one; where the method needs data or the network and
+        there are none.
 
-        Examples
-        --------
-        >>> import torch
-    from torch import nn
-        >>> from lmc import align, find_symmetries
-        >>> mlp = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-        >>> spec = find_symmetries(mlp, torch.zeros(1, 4))
-        >>> planted = spec.apply(mlp.state_dict(), spec.random(0))
-        >>> aligned = align(mlp.state_dict(), planted, spec).apply(planted)
-        >>> all(torch.equal(aligned[name], tensor) for name, tensor in mlp.state_dict().items())
-        True
+    Examples
+    --------
+    >>> import torch
+    >>> from lmc import align, find_symmetries
+    >>> mlp = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> spec = find_symmetries(mlp, torch.zeros(1, 4))
+    >>> planted = spec.apply(mlp.state_dict(), spec.random(0))
+    >>> aligned = align(mlp.state_dict(), planted, spec).apply(planted)
+    >>> all(torch.equal(aligned[name], tensor) for name, tensor in mlp.state_dict().items())
+    True
     """
-    check_states({"A": a, "B": b}, spec)
     chosen = load_method(method, ALIGNMENTS, "alignment") if isinstance(method, str) else method
-    return chosen.align(a, b, spec, None if data is None else as_data(data), module=module)
-
-
-def check_states(states: Mapping[str, StateDict], spec: PermutationSpec) -> None:
-    """Raise MismatchError where a state dict is not of the architecture, or not finite."""
-    for name, state in states.items():
+    _check_given(chosen, method, data, module)
+    for name, state in (("A", a), ("B", b)):
         spec.check_state(state)
         broken = [key for key, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
         if broken:
             raise MismatchError(f"Weights of {name} are NaN or infinite in {', '.join(broken[:4])}: nothing to align.")
+    examples = None if data is None else as_data(data, name="alignment data", split="train")
+    return chosen.align(a, b, spec, examples, module=module)
+
+
+def _check_given(chosen: AbstractAlignment, method: Any, data: Any, module: nn.Module | None) -> None:
+    """Refuse, before any work, to leave out what a method cannot do without."""
+    missing = [name for name, given in (("data", data), ("module", module)) if given is None]
+    missing = [name for name in missing if name in {"none": (), "module": ("module",)}.get(chosen.needs, missing)]
+    if missing:
+        wanted = " and ".join(f"{name}=" for name in missing)
+        raise UsageError(f"Alignment {method!r} runs the network on examples: pass {wanted} to align.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from lmc._errors import UsageError
 from lmc._types import StateDict
-from lmc.alignment.base import AbstractAlignment, check_at_least, check_seed
+from lmc.alignment.base import AbstractAlignment, Needs, check_at_least, check_seed
 from lmc.alignment.midpoint import Between, require_data, widened
 from lmc.alignment.result import AlignmentResult
+from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
 
 
@@ -46,9 +47,9 @@ class SimulatedAnnealing(AbstractAlignment):
        Networks. ICLR 2022.
     """
 
-    steps: int = 3000
+    steps: int = 2000
     temperature: float = 0.3
-    examples: int = 500
+    examples: int = 300
     limit: int = 1000
     seed: int = 0
 
@@ -65,8 +66,19 @@ class SimulatedAnnealing(AbstractAlignment):
             raise UsageError(f"annealing: temperature must be 0 or more, got {self.temperature!r}.")
         check_seed(self.seed)
 
+    @property
+    def needs(self) -> Needs:
+        """Examples for the loss, and the network."""
+        return "data"
+
     def align(
-        self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None, *, module: nn.Module | None = None
+        self,
+        a: StateDict,
+        b: StateDict,
+        spec: PermutationSpec,
+        data: AbstractData | None = None,
+        *,
+        module: nn.Module | None = None,
     ) -> AlignmentResult:
         """Search, and keep the best permutation met."""
         start = time.perf_counter()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
 from lmc._errors import UsageError
 from lmc._types import StateDict
 from lmc.alignment.result import AlignmentResult
+from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
 
 
@@ -27,15 +28,29 @@ def check_at_least(method: str, settings: AbstractAlignment, **least: int) -> No
             raise UsageError(f"{method}: {name} must be a whole number from {low} up, got {value!r}.")
 
 
+Needs = Literal["none", "module", "data"]
+
+
 class AbstractAlignment(ABC):
     """A method that aligns B to A; a subclass is final and holds settings only."""
 
     citation: ClassVar[str] = ""
     """BibTeX of the paper the method comes from."""
 
+    @property
+    def needs(self) -> Needs:
+        """What the method cannot do without, beside weights: ``none``, ``module``, or ``data`` (and the module)."""
+        return "none"
+
     @abstractmethod
     def align(
-        self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None, *, module: nn.Module | None = None
+        self,
+        a: StateDict,
+        b: StateDict,
+        spec: PermutationSpec,
+        data: AbstractData | None = None,
+        *,
+        module: nn.Module | None = None,
     ) -> AlignmentResult:
         """Align B to A.
 
@@ -46,12 +61,7 @@ class AbstractAlignment(ABC):
         spec : PermutationSpec
             What may be permuted.
         data : AbstractData, optional
-            Examples of the training split, for methods that need them.
+            Examples, for methods that need them: raw, their normalisation is still to be applied.
         module : nn.Module, optional
-            The network, for methods that run it; never modified.
-
-        Raises
-        ------
-        UsageError
-            If the method needs data or the network, and they are not given.
+            The network, for methods that run it; its own weights do not matter, and it is left as it is.
         """

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import nn
 
 from lmc._errors import UsageError
 from lmc._types import StateDict
-from lmc.alignment.base import AbstractAlignment
+from lmc.alignment.base import AbstractAlignment, Needs
 from lmc.alignment.result import AlignmentResult
+from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
 
 
@@ -34,8 +34,20 @@ class Composition(AbstractAlignment):
         if not self.methods:
             raise UsageError("A composition of alignments needs at least one: Composition((WeightMatching(),)).")
 
+    @property
+    def needs(self) -> Needs:
+        """What any of the methods needs."""
+        order: tuple[Needs, ...] = ("data", "module", "none")
+        return next(need for need in order if any(method.needs == need for method in self.methods))
+
     def align(
-        self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None, *, module: nn.Module | None = None
+        self,
+        a: StateDict,
+        b: StateDict,
+        spec: PermutationSpec,
+        data: AbstractData | None = None,
+        *,
+        module: nn.Module | None = None,
     ) -> AlignmentResult:
         """Run all of them."""
         permutation = spec.identity()

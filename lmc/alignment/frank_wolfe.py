@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,9 +15,10 @@ from torch import nn
 from lmc._errors import UsageError
 from lmc._types import StateDict
 from lmc.alignment.base import AbstractAlignment, check_at_least, check_seed
-from lmc.alignment.relaxed_inner import RelaxedInner, between, nearest
+from lmc.alignment.relaxed_inner import RelaxedInner, between
 from lmc.alignment.result import AlignmentResult
-from lmc.alignment.soft import Soft, barycenter, matrices
+from lmc.alignment.soft import Soft, barycenter, matrices, nearest
+from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
 
 
@@ -67,7 +68,13 @@ class FrankWolfe(AbstractAlignment):
         check_seed(self.seed)
 
     def align(
-        self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None, *, module: nn.Module | None = None
+        self,
+        a: StateDict,
+        b: StateDict,
+        spec: PermutationSpec,
+        data: AbstractData | None = None,
+        *,
+        module: nn.Module | None = None,
     ) -> AlignmentResult:
         """Run every restart and keep the best rounded permutation."""
         start = time.perf_counter()
@@ -126,7 +133,7 @@ class Ascent:
 
     Parameters
     ----------
-    permutations : list
+    permutations : sequence of mapping
         One for each model but the first.
     objective, relaxed : float
         At the permutations, and before rounding.
@@ -136,7 +143,7 @@ class Ascent:
         Whether no permutation improved the linearised objective.
     """
 
-    permutations: list[Mapping[str, NDArray[np.int64]]]
+    permutations: Sequence[Mapping[str, NDArray[np.int64]]]
     objective: float
     relaxed: float
     trace: tuple[float, ...]

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lmc._errors import SymmetryError, UsageError, unknown
+from lmc._errors import MismatchError, SymmetryError, UsageError, unknown
 from lmc._methods import ALIGNMENTS, load_method
 from lmc._types import Permutation, StateDict
-from lmc.alignment.align import align, check_states
+from lmc.alignment.align import align
 from lmc.alignment.base import AbstractAlignment
 from lmc.alignment.frank_wolfe import FrankWolfe
 from lmc.alignment.weight_matching import inner
@@ -150,7 +150,7 @@ def align_many(
         raise unknown("method for many models", method, _METHODS)
     if len(states) < 2 or not 0 <= reference < len(states):
         raise UsageError(f"align_many needs two models or more and one of them as reference={reference}.")
-    check_states({f"model {index}": state for index, state in enumerate(states)}, spec)
+    _check_states(states, spec)
     if base is None or isinstance(base, str):
         default = "frank-wolfe" if method == "cycle-consistent" else "weights"
         base = load_method(base or default, ALIGNMENTS, "alignment", seed=seed)
@@ -174,6 +174,14 @@ def align_many(
     )
     result.check_closed()
     return result
+
+
+def _check_states(states: Sequence[StateDict], spec: PermutationSpec) -> None:
+    for index, state in enumerate(states):
+        spec.check_state(state)
+        broken = [key for key, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+        if broken:
+            raise MismatchError(f"Weights of model {index} are NaN or infinite in {', '.join(broken[:4])}.")
 
 
 def total_inner(states: Sequence[StateDict], spec: PermutationSpec, permutations: Sequence[Permutation]) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +17,14 @@ from lmc.evaluation.inputs import network_inputs
 from lmc.evaluation.losses import outputs_tensor, resolve_loss
 
 
-def require_data(method: str, data: Any, module: nn.Module | None) -> tuple[AbstractData, nn.Module]:
+def require_data(method: str, data: AbstractData | None, module: nn.Module | None) -> tuple[AbstractData, nn.Module]:
     """Return both, or raise UsageError that says what the method lacks and how to give it."""
-    if not isinstance(data, AbstractData):
+    if data is None or module is None:
+        lacks = " and ".join(name for name, given in (("data=", data), ("module=", module)) if given is None)
         raise UsageError(
-            f"Alignment {method!r} learns on training data, and none were given: pass data=(x_train, y_train), "
-            "--align-data on the command line. Without data: 'weights', 'frank-wolfe', 'sinkhorn?cost=distance'."
+            f"Alignment {method!r} learns from the loss of the network on training data: pass {lacks} to lmc.align. "
+            "Without data there are 'weights', 'frank-wolfe' and 'sinkhorn?cost=distance'."
         )
-    if module is None:
-        raise UsageError(f"Alignment {method!r} runs the network: pass it as module= to lmc.align.")
     return data, module
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
 from lmc._types import StateDict
 from lmc.alignment.base import AbstractAlignment, check_seed
 from lmc.alignment.result import AlignmentResult
+from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
 
 
@@ -29,7 +29,13 @@ class RandomPermutation(AbstractAlignment):
         check_seed(self.seed)
 
     def align(
-        self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None, *, module: nn.Module | None = None
+        self,
+        a: StateDict,
+        b: StateDict,
+        spec: PermutationSpec,
+        data: AbstractData | None = None,
+        *,
+        module: nn.Module | None = None,
     ) -> AlignmentResult:
         """Return a permutation drawn uniformly from all of them."""
         permutation = spec.random(self.seed)

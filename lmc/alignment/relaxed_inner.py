@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lmc._types import Permutation, StateDict
-from lmc.alignment.assignment import assign
 from lmc.alignment.soft import Soft, matrices, moving_names, soft_permute
 from lmc.alignment.weight_matching import inner
 from lmc.symmetry import PermutationSpec
@@ -85,15 +83,6 @@ class RelaxedInner:
 def between(one: Soft, end: Soft, t: float) -> dict[str, Tensor]:
     """Return the matrices at a share of the way."""
     return {name: torch.lerp(matrix, end[name], t) for name, matrix in one.items()}
-
-
-def nearest(spec: PermutationSpec, worth: Mapping[str, Tensor]) -> dict[str, NDArray[np.int64]]:
-    """Return the permutation that is worth most, one assignment for each block of each group."""
-    found = {}
-    for group in spec.groups:
-        rows = np.stack([assign(block) for block in worth[group.name].detach().cpu().numpy()])
-        found[group.name] = rows.reshape(group.shape)
-    return found
 
 
 def maximize_polynomial(function: Callable[[float], float], degree: int) -> tuple[float, float]:

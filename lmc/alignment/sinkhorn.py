@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from lmc._errors import UsageError, unknown
 from lmc._types import StateDict
-from lmc.alignment.assignment import assign
-from lmc.alignment.base import AbstractAlignment, check_at_least, check_seed
+from lmc.alignment.base import AbstractAlignment, Needs, check_at_least, check_seed
 from lmc.alignment.log_sinkhorn import sinkhorn
 from lmc.alignment.midpoint import Between, finite, require_data, widened
 from lmc.alignment.result import AlignmentResult
-from lmc.alignment.soft import moving_names, soft_apply
+from lmc.alignment.soft import matrices, moving_names, nearest, soft_apply
+from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
 
 
@@ -32,7 +32,8 @@ class SinkhornRebasin(AbstractAlignment):
 
     Every group has a matrix ``Z``; Sinkhorn's operator makes it doubly stochastic, so that the loss has a gradient.
     What is returned is the permutation nearest to ``Z`` (a linear assignment), the best on fixed training examples of
-    those tried on the way, the start among them.
+    those tried on the way, the start among them. The last part of the steps is taken at that permutation, with the
+    gradient of the soft one: what is best between permutations need not be best when rounded.
 
     Parameters
     ----------
@@ -42,11 +43,13 @@ class SinkhornRebasin(AbstractAlignment):
     steps : int
         Steps of Adam.
     lr : float
-        Its learning rate at the start; it falls to zero as half a cosine.
+        Its learning rate; it falls linearly to a tenth over the last part.
     batch_size : int
         Examples in a step.
     temperature : float
         Smaller is nearer to permutations, and slower to change its mind.
+    straight : float
+        Share of the steps, at the end, that are taken at the rounded permutation; 0 is the method of the paper.
     noise : float
         Standard deviation of what is added to the identity that ``Z`` starts from.
     restarts : int
@@ -66,6 +69,7 @@ class SinkhornRebasin(AbstractAlignment):
     lr: float = 0.1
     batch_size: int = 500
     temperature: float = 1.0
+    straight: float = 0.5
     noise: float = 0.1
     restarts: int = 1
     examples: int = 5000
@@ -86,12 +90,25 @@ class SinkhornRebasin(AbstractAlignment):
         for name in ("lr", "temperature"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"sinkhorn: {name} must be above 0, got {getattr(self, name)!r}.")
+        if not 0 <= self.straight <= 1:
+            raise UsageError(f"sinkhorn: straight is a share between 0 and 1, got {self.straight!r}.")
         if not self.noise >= 0:
             raise UsageError(f"sinkhorn: noise must be 0 or more, got {self.noise!r}.")
         check_seed(self.seed)
 
+    @property
+    def needs(self) -> Needs:
+        """Examples and the network, but for the distance of the parameters."""
+        return "none" if self.cost == "distance" else "data"
+
     def align(
-        self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None, *, module: nn.Module | None = None
+        self,
+        a: StateDict,
+        b: StateDict,
+        spec: PermutationSpec,
+        data: AbstractData | None = None,
+        *,
+        module: nn.Module | None = None,
     ) -> AlignmentResult:
         """Descend from every start and keep the best rounded permutation."""
         start = time.perf_counter()
@@ -102,7 +119,7 @@ class SinkhornRebasin(AbstractAlignment):
         message = f"{of}{best.unit} {kept.hard:.4g} rounded, {kept.soft:.4g} soft (gap {kept.hard - kept.soft:+.2g})"
         return AlignmentResult(
             f"sinkhorn?cost={self.cost}&steps={self.steps}&lr={self.lr:g}&batch_size={self.batch_size}"
-            f"&temperature={self.temperature:g}&noise={self.noise:g}&restarts={self.restarts}&seed={self.seed}",
+            f"&temperature={self.temperature:g}&straight={self.straight:g}&noise={self.noise:g}&restarts={self.restarts}&seed={self.seed}",
             spec,
             kept.permutation,
             objective=kept.hard,
@@ -121,7 +138,7 @@ class SinkhornRebasin(AbstractAlignment):
         a: StateDict,
         b: dict[str, Tensor],
         spec: PermutationSpec,
-        data: Any,
+        data: AbstractData | None,
         module: nn.Module | None,
         restart: int,
     ) -> _Run:
@@ -131,8 +148,9 @@ class SinkhornRebasin(AbstractAlignment):
         update = torch.optim.Adam(list(relaxed.logits.values()), lr=self.lr)
         checks = [_Check(spec.identity(), *(2 * [cost.score(b)]))]
         for step in range(self.steps):
-            update.param_groups[0]["lr"] = self.lr * (1 + np.cos(np.pi * step / self.steps)) / 2
-            value = cost.value(relaxed.state())
+            over = step / self.steps - (1 - self.straight)
+            update.param_groups[0]["lr"] = self.lr * (1 - 0.9 * max(0.0, over) / max(self.straight, 1e-9))
+            value = cost.value(relaxed.state(rounded=over >= 0 and self.straight > 0))
             finite(float(value.detach()))
             update.zero_grad()
             value.backward()
@@ -142,7 +160,7 @@ class SinkhornRebasin(AbstractAlignment):
         return _Run(cost.name, cost.unit, checks)
 
     def _cost(
-        self, a: StateDict, spec: PermutationSpec, data: Any, module: nn.Module | None, restart: int
+        self, a: StateDict, spec: PermutationSpec, data: AbstractData | None, module: nn.Module | None, restart: int
     ) -> AbstractCost:
         if self.cost == "distance":
             return Distance(a, spec)
@@ -256,20 +274,25 @@ class _Relaxed:
             self.logits[group.name] = (torch.eye(group.size) + drawn).to(device).requires_grad_()
         self._potentials: dict[str, Tensor] = {}
 
-    def state(self) -> dict[str, Tensor]:
-        """Return B mixed."""
+    def state(self, rounded: bool = False, iterations: int = 10) -> dict[str, Tensor]:
+        """Return B mixed; or B permuted, with the gradient of the mixture."""
         soft = {}
         for name, logits in self.logits.items():
             scaled = logits / self._temperature
-            soft[name], self._potentials[name] = sinkhorn(scaled, self._potentials.get(name))
+            # Few iterations: they go on from the step before, whose matrix was nearly the same.
+            soft[name], self._potentials[name] = sinkhorn(scaled, self._potentials.get(name), iterations=iterations)
+        if rounded:
+            hard = matrices(self._spec, self.permutation(), next(iter(soft.values())))
+            soft = {name: hard[name] + matrix - matrix.detach() for name, matrix in soft.items()}
         return soft_apply(self._spec, self._b, soft)
+
+    def permutation(self) -> dict[str, NDArray[np.int64]]:
+        """Return the permutation nearest to the matrices."""
+        return nearest(self._spec, self.logits)
 
     @torch.no_grad()
     def check(self, cost: AbstractCost) -> _Check:
         """Round, and score both."""
-        permutation = {}
-        for group in self._spec.groups:
-            rows = np.stack([assign(block) for block in self.logits[group.name].detach().cpu().numpy()])
-            permutation[group.name] = rows.reshape(group.shape)
+        permutation = self.permutation()
         hard = cost.score(self._spec.apply(self._b, permutation))
-        return _Check(permutation, hard, cost.score(self.state()))
+        return _Check(permutation, hard, cost.score(self.state(iterations=100)))

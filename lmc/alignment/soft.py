@@ -10,10 +10,12 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lmc._types import Permutation, StateDict
-from lmc.symmetry import Axis, PermutationGroup, PermutationSpec
+from lmc.alignment.assignment import assign
+from lmc.symmetry import Axis, PermutationSpec
 
 Soft: TypeAlias = Mapping[str, Tensor]
 """Group name to a matrix for each block, shape (blocks, size, size); entry [b, i, j]: how much of unit j goes to i."""
@@ -33,9 +35,13 @@ def barycenter(spec: PermutationSpec, like: Tensor) -> dict[str, Tensor]:
     return {g.name: like.new_full((g.blocks, g.size, g.size), 1 / g.size) for g in spec.groups}
 
 
-def index_vectors(group: PermutationGroup, rows: np.ndarray) -> np.ndarray:
-    """Return one row of indices for each block in the shape the group's permutations have."""
-    return np.asarray(rows, dtype=np.int64).reshape(group.shape)
+def nearest(spec: PermutationSpec, worth: Mapping[str, Tensor]) -> dict[str, NDArray[np.int64]]:
+    """Return the permutation that is worth most, one assignment for each block of each group."""
+    found = {}
+    for group in spec.groups:
+        rows = np.stack([assign(block) for block in worth[group.name].detach().cpu().numpy()])
+        found[group.name] = rows.reshape(group.shape)
+    return found
 
 
 def moving_names(spec: PermutationSpec) -> list[str]:
@@ -56,7 +62,7 @@ def mix(axis: Axis, tensor: Tensor, matrix: Tensor) -> Tensor:
         Rows are the new units.
     """
     if axis.positions is None:
-        return torch.tensordot(matrix[0], tensor, dims=([1], [axis.dim])).movedim(0, axis.dim)
+        return torch.tensordot(matrix[0], tensor, dims=([1], [axis.dim])).movedim(0, axis.dim)  # pyright: ignore[reportArgumentType]
     if axis.given is not None:
         return _mix_given(axis, tensor, matrix)
     blocks, copies, size = axis.positions.shape

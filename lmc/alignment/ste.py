@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lmc._errors import UsageError
 from lmc._types import Permutation, StateDict
-from lmc.alignment.base import AbstractAlignment, check_at_least, check_seed
+from lmc.alignment.base import AbstractAlignment, Needs, check_at_least, check_seed
 from lmc.alignment.midpoint import Between, finite, require_data, widened
 from lmc.alignment.result import AlignmentResult
 from lmc.alignment.soft import moving_names
 from lmc.alignment.weight_matching import WeightMatching
+from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
 
 
@@ -62,8 +63,19 @@ class StraightThrough(AbstractAlignment):
             raise UsageError(f"ste: lr must be above 0, got {self.lr!r}.")
         check_seed(self.seed)
 
+    @property
+    def needs(self) -> Needs:
+        """Examples for the loss, and the network."""
+        return "data"
+
     def align(
-        self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None, *, module: nn.Module | None = None
+        self,
+        a: StateDict,
+        b: StateDict,
+        spec: PermutationSpec,
+        data: AbstractData | None = None,
+        *,
+        module: nn.Module | None = None,
     ) -> AlignmentResult:
         """Descend, and keep the best permutation on the way."""
         start = time.perf_counter()

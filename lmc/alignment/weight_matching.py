@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from lmc._types import Permutation, StateDict
 from lmc.alignment.assignment import assign
 from lmc.alignment.base import AbstractAlignment, check_seed
 from lmc.alignment.result import AlignmentResult
+from lmc.datasets import AbstractData
 from lmc.symmetry import Axis, PermutationGroup, PermutationSpec
 
 
@@ -62,7 +63,13 @@ class WeightMatching(AbstractAlignment):
         check_seed(self.seed)
 
     def align(
-        self, a: StateDict, b: StateDict, spec: PermutationSpec, data: Any = None, *, module: nn.Module | None = None
+        self,
+        a: StateDict,
+        b: StateDict,
+        spec: PermutationSpec,
+        data: AbstractData | None = None,
+        *,
+        module: nn.Module | None = None,
     ) -> AlignmentResult:
         """Run every restart and keep the best."""
         start = time.perf_counter()
