@@ -82,7 +82,7 @@ class SimulatedAnnealing(AbstractAlignment):
     ) -> AlignmentResult:
         """Search, and keep the best permutation met."""
         start = time.perf_counter()
-        known, network = require_data("annealing", data, module)
+        known, network = require_data("annealing", data, module, a, b)
         if spec.units > self.limit:
             raise UsageError(
                 f"annealing swaps two units at a time, and these networks have {spec.units:,} (limit={self.limit}). "

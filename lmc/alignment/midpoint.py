@@ -17,14 +17,18 @@ from lmc.evaluation.inputs import network_inputs
 from lmc.evaluation.losses import outputs_tensor, resolve_loss
 
 
-def require_data(method: str, data: AbstractData | None, module: nn.Module | None) -> tuple[AbstractData, nn.Module]:
-    """Return both, or raise UsageError that says what the method lacks and how to give it."""
+def require_data(
+    method: str, data: AbstractData | None, module: nn.Module | None, *states: StateDict
+) -> tuple[AbstractData, nn.Module]:
+    """Return data and network, the states held against it, or raise UsageError that says what the method lacks."""
     if data is None or module is None:
         lacks = " and ".join(name for name, given in (("data=", data), ("module=", module)) if given is None)
         raise UsageError(
             f"Alignment {method!r} learns from the loss of the network on training data: pass {lacks} to lmc.align. "
             "Without data there are 'weights', 'frank-wolfe' and 'sinkhorn?cost=distance'."
         )
+    for state in states:
+        check_fits(module, state)
     return data, module
 
 
@@ -53,7 +57,6 @@ class Between:
     def __init__(
         self, module: nn.Module, a: StateDict, data: AbstractData, batch_size: int, seed: int, examples: int
     ) -> None:
-        check_fits(module, a)
         floating = [tensor for tensor in a.values() if tensor.is_floating_point()]
         self.device = floating[0].device
         self.a = {name: _wide(tensor) for name, tensor in a.items()}

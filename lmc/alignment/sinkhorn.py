@@ -143,7 +143,7 @@ class SinkhornRebasin(AbstractAlignment):
         restart: int,
     ) -> _Run:
         generator = torch.Generator().manual_seed(int(np.random.default_rng((self.seed, restart)).integers(2**31)))
-        cost = self._cost(a, spec, data, module, restart)
+        cost = self._cost(a, b, spec, data, module, restart)
         relaxed = _Relaxed(spec, b, self.temperature, self.noise, generator)
         update = torch.optim.Adam(list(relaxed.logits.values()), lr=self.lr)
         checks = [_Check(spec.identity(), *(2 * [cost.score(b)]))]
@@ -160,11 +160,17 @@ class SinkhornRebasin(AbstractAlignment):
         return _Run(cost.name, cost.unit, checks)
 
     def _cost(
-        self, a: StateDict, spec: PermutationSpec, data: AbstractData | None, module: nn.Module | None, restart: int
+        self,
+        a: StateDict,
+        b: StateDict,
+        spec: PermutationSpec,
+        data: AbstractData | None,
+        module: nn.Module | None,
+        restart: int,
     ) -> AbstractCost:
         if self.cost == "distance":
             return Distance(a, spec)
-        known, network = require_data("sinkhorn", data, module)
+        known, network = require_data("sinkhorn", data, module, a, b)
         between = Between(network, a, known, self.batch_size, self.seed + restart, self.examples)
         return AlongPath(between, self.cost == "random", self.seed + restart)
 

@@ -79,7 +79,7 @@ class StraightThrough(AbstractAlignment):
     ) -> AlignmentResult:
         """Descend, and keep the best permutation on the way."""
         start = time.perf_counter()
-        known, network = require_data("ste", data, module)
+        known, network = require_data("ste", data, module, a, b)
         between = Between(network, a, known, self.batch_size, self.seed, self.examples)
         projection = _Projection(spec, a, widened(b), self.seed)
         tried = [(between.loss(projection.b), projection.permutation)]

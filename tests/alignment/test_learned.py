@@ -42,13 +42,17 @@ def every_permutation():
         yield dict(zip(names, map(np.array, pair), strict=True))
 
 
-@pytest.mark.parametrize("method", LEARNED[:1] + LEARNED[2:], ids=lambda m: type(m).__name__)
-def test_it_comes_close_to_the_best_of_all_permutations(method):
-    """All 144 midpoints, measured directly; the found one is among the lowest, and its loss is the one reported."""
-    losses = sorted(midpoint_loss(A, SPEC.apply(B, one)) for one in every_permutation())
-    result = align(A, B, SPEC, method=method, data=DATA, module=SMALL)
-    assert result.objective == pytest.approx(midpoint_loss(A, result.apply(B)), rel=1e-5)
-    assert result.objective <= losses[4] + 1e-6 < losses[len(losses) // 4]
+@pytest.mark.parametrize("method", [LEARNED[0], *LEARNED[2:]], ids=lambda m: type(m).__name__)
+def test_it_finds_the_best_of_all_permutations_or_nearly(method):
+    """All 144 midpoints between a network and a noisy, permuted copy, on labels of its own, measured directly."""
+    a = {key: 3 * tensor for key, tensor in A.items()}
+    b, _ = planted_pair(a, SPEC, noise=0.3, seed=4)
+    inputs = DATA.inputs
+    data = as_data((inputs, torch.func.functional_call(SMALL, a, (inputs,)).argmax(1)), num_classes=2)
+    losses = sorted(midpoint_loss(a, SPEC.apply(b, one), data) for one in every_permutation())
+    result = align(a, b, SPEC, method=method, data=data, module=SMALL)
+    assert result.objective == pytest.approx(midpoint_loss(a, result.apply(b), data), rel=1e-5)
+    assert result.objective <= losses[2] + 1e-6 < 0.8 * losses[len(losses) // 2]
 
 
 @pytest.mark.parametrize("method", LEARNED, ids=lambda m: f"{type(m).__name__} {getattr(m, 'cost', '')}")
@@ -113,7 +117,7 @@ def test_streamed_data_serve_as_well():
 @pytest.mark.parametrize("name", ["tied embedding", "lstm", "grouped queries", "heads first", "group norm"])
 def test_every_kind_of_network_is_learned_on(name):
     model, state, spec = known(name)
-    b, _ = planted_pair(state, spec, noise=0.3, seed=1)
+    b, _ = planted_pair(state, spec, noise=0.0 if name == "tied embedding" else 0.3, seed=1)
     case_inputs = {"tied embedding": torch.arange(32).reshape(8, 4) % 11, "group norm": torch.randn(8, 2, 6, 6)}
     inputs = case_inputs.get(name, torch.linspace(-1, 1, 96).reshape(8, 4, 3))
     targets = inputs if name == "tied embedding" else torch.arange(8) % 2
