@@ -67,7 +67,7 @@ class SinkhornRebasin(AbstractAlignment):
     cost: str = "midpoint"
     steps: int = 300
     lr: float = 0.1
-    batch_size: int = 500
+    batch_size: int = 1000
     temperature: float = 1.0
     straight: float = 0.5
     noise: float = 0.1
