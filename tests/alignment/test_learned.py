@@ -43,11 +43,17 @@ def every_permutation():
 
 
 @pytest.mark.parametrize(
-    ("method", "rank"), [(SinkhornRebasin(steps=60, batch_size=64, restarts=8), 2), (LEARNED[2], 14), (LEARNED[3], 2)]
+    ("method", "rank"),
+    [
+        (SinkhornRebasin(steps=60, batch_size=64, noise=1.0, restarts=8), 0),
+        (StraightThrough(steps=100, lr=0.1, batch_size=64), 36),
+        (LEARNED[3], 0),
+    ],
 )
 def test_it_finds_the_best_of_all_permutations_or_nearly(method, rank):
-    """All 144 midpoints between a network and a noisy, permuted copy, on labels of its own, measured directly: the one
-    found is among the three lowest; straight-through estimation, from one start, gets to the lowest tenth."""
+    """All 144 midpoints between a network and a noisy, permuted copy, on labels of its own, measured directly: the
+    lowest is found; straight-through estimation, which sees what lies near its free weights, gets to the lowest
+    quarter."""
     a = {key: 3 * tensor for key, tensor in A.items()}
     b, _ = planted_pair(a, SPEC, noise=0.3, seed=4)
     inputs = DATA.inputs
@@ -55,7 +61,8 @@ def test_it_finds_the_best_of_all_permutations_or_nearly(method, rank):
     losses = sorted(midpoint_loss(a, SPEC.apply(b, one), data) for one in every_permutation())
     result = align(a, b, SPEC, method=method, data=data, module=SMALL)
     assert result.objective == pytest.approx(midpoint_loss(a, result.apply(b), data), rel=1e-5)
-    assert result.objective <= losses[rank] + 1e-6 < 0.8 * losses[len(losses) // 2]
+    assert result.objective <= losses[rank] + 1e-6
+    assert losses[0] < 0.7 * losses[len(losses) // 2]
 
 
 @pytest.mark.parametrize("method", LEARNED, ids=lambda m: f"{type(m).__name__} {getattr(m, 'cost', '')}")
