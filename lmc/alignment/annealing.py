@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from lmc._errors import UsageError
 from lmc._types import StateDict
-from lmc.alignment.base import AbstractAlignment, Needs, check_at_least, check_seed
+from lmc.alignment.base import AbstractAlignment, Needs, check_seed
 from lmc.alignment.midpoint import Between, require_data, widened
 from lmc.alignment.result import AlignmentResult
+from lmc.alignment.settings import check_at_least
 from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
 

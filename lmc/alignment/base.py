@@ -20,14 +20,6 @@ def check_seed(seed: int) -> None:
         raise UsageError(f"A seed is a whole number from 0 up, not {seed!r}.")
 
 
-def check_at_least(method: str, settings: AbstractAlignment, **least: int) -> None:
-    """Raise UsageError for a setting that is no whole number, or below what the method needs."""
-    for name, low in least.items():
-        value = getattr(settings, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise UsageError(f"{method}: {name} must be a whole number from {low} up, got {value!r}.")
-
-
 Needs = Literal["none", "module", "data"]
 
 

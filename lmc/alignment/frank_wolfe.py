@@ -14,9 +14,10 @@ from torch import nn
 
 from lmc._errors import UsageError
 from lmc._types import StateDict
-from lmc.alignment.base import AbstractAlignment, check_at_least, check_seed
+from lmc.alignment.base import AbstractAlignment, check_seed
 from lmc.alignment.relaxed_inner import RelaxedInner, between
 from lmc.alignment.result import AlignmentResult
+from lmc.alignment.settings import check_at_least
 from lmc.alignment.soft import Soft, barycenter, matrices, nearest
 from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec

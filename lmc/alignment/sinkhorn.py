@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from lmc._errors import UsageError, unknown
 from lmc._types import StateDict
-from lmc.alignment.base import AbstractAlignment, Needs, check_at_least, check_seed
+from lmc.alignment.base import AbstractAlignment, Needs, check_seed
 from lmc.alignment.log_sinkhorn import sinkhorn
 from lmc.alignment.midpoint import Between, finite, require_data, widened
 from lmc.alignment.result import AlignmentResult
+from lmc.alignment.settings import check_at_least
 from lmc.alignment.soft import matrices, moving_names, nearest, soft_apply
 from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from lmc._errors import UsageError
 from lmc._types import Permutation, StateDict
-from lmc.alignment.base import AbstractAlignment, Needs, check_at_least, check_seed
+from lmc.alignment.base import AbstractAlignment, Needs, check_seed
 from lmc.alignment.midpoint import Between, finite, require_data, widened
 from lmc.alignment.result import AlignmentResult
+from lmc.alignment.settings import check_at_least
 from lmc.alignment.soft import moving_names
 from lmc.alignment.weight_matching import WeightMatching
 from lmc.datasets import AbstractData

@@ -14,19 +14,20 @@ from lmc._methods import ALIGNMENTS, load_method
 from lmc.alignment import Identity, RandomPermutation, WeightMatching, align
 from lmc.alignment.weight_matching import inner
 from lmc.symmetry import find_symmetries
-from lmc.testing import fake_classification, planted_pair, tiny_cnn, tiny_mlp
+from lmc.testing import planted_pair, tiny_cnn, tiny_mlp
 
 MODEL = tiny_mlp((6, 8, 7, 3))
 SPEC = find_symmetries(MODEL, torch.zeros(1, 6))
+X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
+EXAMPLES = {"data": (X, torch.zeros(64, dtype=torch.int64)), "module": MODEL}
 A, B = MODEL.state_dict(), tiny_mlp((6, 8, 7, 3), seed=1).state_dict()
-GIVEN = {"data": fake_classification((6,)), "module": MODEL}
 
 
 @pytest.mark.parametrize("name", ALIGNMENTS)
 def test_every_method_keeps_the_function_and_its_inputs(name):
     method = load_method(name, ALIGNMENTS, "alignment")
     before = {key: (A[key].clone(), B[key].clone()) for key in A}
-    result = align(A, B, SPEC, method=method, **GIVEN)
+    result = align(A, B, SPEC, method=method, **EXAMPLES)
     x = torch.linspace(-1, 1, 12).reshape(2, 6)
     aligned = torch.func.functional_call(MODEL, result.apply(B), (x,))
     assert torch.allclose(aligned, torch.func.functional_call(MODEL, B, (x,)), atol=1e-6)
@@ -36,7 +37,8 @@ def test_every_method_keeps_the_function_and_its_inputs(name):
 
 @pytest.mark.parametrize("name", ALIGNMENTS)
 def test_every_method_is_reproducible(name):
-    one, two = (align(A, B, SPEC, method=load_method(name, ALIGNMENTS, "alignment", seed=3), **GIVEN) for _ in range(2))
+    methods = [load_method(name, ALIGNMENTS, "alignment", seed=3) for _ in range(2)]
+    one, two = (align(A, B, SPEC, method=method, **EXAMPLES) for method in methods)
     assert all(np.array_equal(one.permutation[key], two.permutation[key]) for key in one.permutation)
 
 
