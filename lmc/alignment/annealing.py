@@ -48,7 +48,7 @@ class SimulatedAnnealing(AbstractAlignment):
        Networks. ICLR 2022.
     """
 
-    steps: int = 2000
+    steps: int = 1500
     temperature: float = 0.3
     examples: int = 300
     limit: int = 1000
