@@ -13,12 +13,18 @@ if TYPE_CHECKING:
     from lmc._errors import SymmetryError as SymmetryError
     from lmc.alignment import ActivationMatching as ActivationMatching
     from lmc.alignment import AlignmentResult as AlignmentResult
+    from lmc.alignment import FrankWolfe as FrankWolfe
     from lmc.alignment import GromovWasserstein as GromovWasserstein
     from lmc.alignment import Identity as Identity
+    from lmc.alignment import ManyAlignment as ManyAlignment
     from lmc.alignment import OptimalTransport as OptimalTransport
     from lmc.alignment import RandomPermutation as RandomPermutation
+    from lmc.alignment import SimulatedAnnealing as SimulatedAnnealing
+    from lmc.alignment import SinkhornRebasin as SinkhornRebasin
+    from lmc.alignment import StraightThrough as StraightThrough
     from lmc.alignment import WeightMatching as WeightMatching
     from lmc.alignment import align as align
+    from lmc.alignment import align_many as align_many
     from lmc.architectures import resolve as resolve
     from lmc.barriers import measure_adaptive as measure_adaptive
     from lmc.barriers import measure_barrier as measure_barrier
@@ -63,21 +69,27 @@ _HOME = {
     "AlignmentResult": "lmc.alignment",
     "BezierPath": "lmc.interpolation",
     "Checkpoint": "lmc.checkpoints",
+    "FrankWolfe": "lmc.alignment",
     "GromovWasserstein": "lmc.alignment",
     "Identity": "lmc.alignment",
     "LinearPath": "lmc.interpolation",
     "LmcError": "lmc._errors",
+    "ManyAlignment": "lmc.alignment",
     "Normalization": "lmc.datasets",
     "OptimalTransport": "lmc.alignment",
     "PermutationSpec": "lmc.symmetry",
     "Plane": "lmc.interpolation",
     "PolygonalPath": "lmc.interpolation",
     "RandomPermutation": "lmc.alignment",
+    "SimulatedAnnealing": "lmc.alignment",
+    "SinkhornRebasin": "lmc.alignment",
     "SphericalPath": "lmc.interpolation",
+    "StraightThrough": "lmc.alignment",
     "SymmetryError": "lmc._errors",
     "WeightMatching": "lmc.alignment",
     "WorkFolder": "lmc.units",
     "align": "lmc.alignment",
+    "align_many": "lmc.alignment",
     "as_data": "lmc.datasets",
     "barrier": "lmc.pipeline",
     "basin": "lmc.pipeline",

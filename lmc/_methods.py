@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 from lmc._errors import UsageError, unknown
 from lmc._reference import Reference
 
 ALIGNMENTS = {
+    "annealing": "lmc.alignment.annealing:SimulatedAnnealing",
+    "frank-wolfe": "lmc.alignment.frank_wolfe:FrankWolfe",
     "none": "lmc.alignment.identity:Identity",
     "random": "lmc.alignment.random:RandomPermutation",
+    "sinkhorn": "lmc.alignment.sinkhorn:SinkhornRebasin",
+    "ste": "lmc.alignment.ste:StraightThrough",
     "weights": "lmc.alignment.weight_matching:WeightMatching",
     "ot": "lmc.alignment.optimal_transport:OptimalTransport",
     "gw": "lmc.alignment.gromov_wasserstein:GromovWasserstein",
     "activations": "lmc.alignment.activation_matching:ActivationMatching",
 }
 """``--align`` name to ``module:class``."""
+
+_COMPOSITION = "lmc.alignment.composition:Composition"
 
 
 def load_method(text: str, table: dict[str, str], kind: str, **defaults: Any) -> Any:
@@ -25,7 +32,7 @@ def load_method(text: str, table: dict[str, str], kind: str, **defaults: Any) ->
     Parameters
     ----------
     text : str
-        ``name?option=value``.
+        ``name?option=value``; alignments that follow each other are joined by a plus, ``weights+sinkhorn``.
     table : dict
         One of the tables of this file.
     kind : str
@@ -38,14 +45,22 @@ def load_method(text: str, table: dict[str, str], kind: str, **defaults: Any) ->
     UsageError
         For an unknown name or option, with the nearest known one.
     """
+    # A plus before a letter joins; in 1e+3 it stands before a digit.
+    parts = re.split(r"\+(?=[A-Za-z])", text) if table is ALIGNMENTS else [text]
+    if len(parts) > 1:
+        return _located(_COMPOSITION)(tuple(load_method(part, table, kind, **defaults) for part in parts))
     reference = Reference.parse(text)
     if reference.name not in table:
         raise unknown(kind, reference.name, table)
-    module, _, name = table[reference.name].partition(":")
-    factory = getattr(importlib.import_module(module), name)
+    factory = _located(table[reference.name])
     try:
         return reference.call(factory, **defaults)
     except (TypeError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{kind} {text!r}: {error}") from error
+
+
+def _located(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
