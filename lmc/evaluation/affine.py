@@ -29,6 +29,10 @@ class Affine:
     coordinates: NDArray[np.float64]
 
 
+_LOOKED_AT = 2**14
+"""Elements, evenly spaced, from which basis and coordinates are found; whether they hold is checked on all."""
+
+
 def affine_span(points: Sequence[Sequence[Tensor]], most: int = 3) -> Affine | None:
     """Find a few points that span all of them, up to the rounding of their dtype.
 
@@ -43,34 +47,61 @@ def affine_span(points: Sequence[Sequence[Tensor]], most: int = 3) -> Affine | N
     -------
     Affine, or None where it takes more points than that
     """
-    origin = _flat(points[0])
-    rounding = max(4 * torch.finfo(points[0][0].dtype).eps, 1e-14)  # the second is that of this function itself
-    allowed = rounding * max(float(_flat(point).norm()) for point in (points[0], points[-1]))
-    basis, directions = [0], []
-    coordinates = np.zeros((len(points), 0))
-    while True:
-        found = [_measure(_flat(point) - origin, directions)[:2] for point in points]
-        coordinates = np.array([along for along, _ in found]).reshape(len(points), len(directions))
-        away = np.array([rest for _, rest in found])
-        if away.max() <= allowed:
-            break
-        if len(basis) == most or int(away.argmax()) in basis:
+    rounding = max(4 * torch.finfo(points[0][0].dtype).eps, 1e-14)
+    span = _span_of_sample(np.stack([_sample(point) for point in points]), most, rounding)
+    return span if span is not None and _holds(points, span, rounding) else None
+
+
+def _sample(point: Sequence[Tensor]) -> NDArray[np.float64]:
+    flat = [tensor.detach().reshape(-1) for tensor in point]
+    return torch.cat([part[:: -(-len(part) // _LOOKED_AT)] for part in flat]).to("cpu", torch.float64).numpy()
+
+
+def _span_of_sample(vectors: NDArray[np.float64], most: int, rounding: float) -> Affine | None:
+    """Take the first point, then whichever lies farthest from the span of those taken."""
+    away = vectors - vectors[0]
+    allowed = rounding * max(np.linalg.norm(vectors[0]), np.linalg.norm(vectors[-1]))
+    basis, directions = [0], np.zeros((0, vectors.shape[1]))
+    while (distances := np.linalg.norm(away, axis=1)).max() > allowed:
+        if len(basis) == most:
             return None
-        basis.append(int(away.argmax()))
-        residual = _measure(_flat(points[basis[-1]]) - origin, directions)[2]
-        directions.append(residual / residual.norm())
-    corners = coordinates[basis[1:]]
-    solved = np.linalg.solve(corners.T, coordinates.T).T if len(corners) else coordinates
-    solved[basis] = np.eye(len(basis))[:, 1:]
-    return Affine(tuple(basis), solved)
+        basis.append(int(distances.argmax()))
+        directions = np.vstack([directions, away[basis[-1]] / distances.max()])
+        away = away - np.outer(away @ directions[-1], directions[-1])
+    along = (vectors - vectors[0]) @ directions.T
+    coordinates = np.linalg.solve(along[basis[1:]].T, along.T).T if len(basis) > 1 else along
+    coordinates[basis] = np.eye(len(basis))[:, 1:]
+    return Affine(tuple(basis), coordinates)
+
+
+def _holds(points: Sequence[Sequence[Tensor]], span: Affine, rounding: float) -> bool:
+    """Say whether every tensor of every point is where its coordinates put it."""
+    for number in range(len(points[0])):
+        tensors = [point[number].detach() for point in points]
+        corners = [tensors[k] for k in span.basis]
+        allowed = rounding * max(float(torch.linalg.vector_norm(corner)) for corner in corners)
+        for tensor, along in zip(tensors, span.coordinates, strict=True):
+            if float(torch.linalg.vector_norm(combine(corners, along) - tensor)) > allowed:
+                return False
+    return True
+
+
+def combine(corners: Sequence[Tensor], along: NDArray[np.float64]) -> Tensor:
+    """Return the affine combination of the corners, exactly a corner where the coordinates are one; a new tensor."""
+    origin, *others = corners
+    if not others:
+        return origin.clone()
+    out = torch.lerp(origin, others[0], float(along[0]))
+    for corner, c in zip(others[1:], along[1:], strict=True):
+        out.add_(corner - origin, alpha=float(c))
+    return out
 
 
 class SharedLayer:
     """A layer that every point has with weights of its own, computed at the basis points once for each batch."""
 
-    def __init__(self, layers: Sequence[nn.Module], span: Affine) -> None:
-        self.layers = [layers[k] for k in span.basis]
-        self.coordinates = span.coordinates
+    def __init__(self, corners: Sequence[nn.Module], coordinates: NDArray[np.float64]) -> None:
+        self.corners, self.coordinates = corners, coordinates
         self._held: list[Tensor] = []
 
     def forget(self) -> None:
@@ -80,18 +111,12 @@ class SharedLayer:
     def at(self, point: int, inputs: Tensor) -> Tensor:
         """Return what the layer gives at a point, a new tensor."""
         if not self._held:
-            self._held = [layer(inputs) for layer in self.layers]
-        origin, *others = self._held
-        if not others:
-            return origin.clone()
-        out = torch.lerp(origin, others[0], float(self.coordinates[point, 0]))
-        for held, c in zip(others[1:], self.coordinates[point, 1:], strict=True):
-            out.add_(held - origin, alpha=float(c))
-        return out
+            self._held = [layer(inputs) for layer in self.corners]
+        return combine(self._held, self.coordinates[point])
 
     def stacked(self, inputs: Tensor) -> Tensor:
         """Return what the layer gives at every point, shape (points, n, ...)."""
-        origin, *others = [layer(inputs) for layer in self.layers]
+        origin, *others = [layer(inputs) for layer in self.corners]
         c = torch.as_tensor(self.coordinates, dtype=origin.dtype, device=origin.device)
         c = c.reshape(*c.shape, *[1] * origin.ndim)
         if not others:
@@ -100,28 +125,3 @@ class SharedLayer:
         for k, held in enumerate(others[1:], 1):
             out.addcmul_(held - origin, c[:, k])
         return out
-
-
-class AtPoint(nn.Module):
-    """Stands in one point's network for a layer that all points share."""
-
-    def __init__(self, shared: SharedLayer, point: int) -> None:
-        super().__init__()
-        self.shared, self.point = shared, point
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the layer's output at this point."""
-        return self.shared.at(self.point, inputs)
-
-
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([tensor.detach().reshape(-1).to("cpu", torch.float64) for tensor in tensors])
-
-
-def _measure(vector: Tensor, directions: Sequence[Tensor]) -> tuple[list[float], float, Tensor]:
-    """Return the coordinates along orthonormal directions, how much is left, and what."""
-    along = []
-    for direction in directions:
-        along.append(float(vector @ direction))
-        vector = vector - along[-1] * direction
-    return along, float(vector.norm()), vector

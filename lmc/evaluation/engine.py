@@ -92,8 +92,8 @@ class CopyEngine(AbstractEngine):
         def run(inputs: Sequence[Tensor]) -> Iterator[Tensor]:
             return (outputs_tensor(network(x)) for network, x in zip(networks, inputs, strict=True))
 
-        largest = trace(networks[0], examples[0]).largest
-        return Prepared(run, batch_size(largest, device), "a copy for each point")
+        seen = trace(networks[0], examples[0])
+        return Prepared(run, batch_size(max(seen.largest, seen.taken), device), "a copy for each point")
 
 
 _IN_CACHE = 2**19

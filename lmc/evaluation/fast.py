@@ -1,39 +1,41 @@
 """The engine that is used by default: the numbers of one copy for each point, with less work.
 
-What it changes, each where it applies: the layers that read the input are computed at the ends of a line (or three
-corners of a plane) and combined, since they are linear in their weights; BatchNorm behind a convolution is folded into
-it; convolutions work channels last; small networks run at all points at once. None of that is trusted: on a few
-examples the result must equal that of plain copies, or the next simpler way is taken.
+What it changes, each where it applies: one network serves all points, whose weights are made once and swapped; the
+layers that read the input are computed at the ends of a line (or three corners of a plane) and combined, since they
+are linear in their weights; BatchNorm behind a convolution is folded into it; convolutions work channels last; small
+networks run at all points at once. None of that is trusted: on a few examples the result must equal that of a plain
+copy, or the next simpler way is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from torch.overrides import TorchFunctionMode
 
 from lmc._types import StateDict
-from lmc.evaluation.affine import AtPoint, SharedLayer, affine_span
-from lmc.evaluation.engine import AbstractEngine, CopyEngine, Prepared, batch_size, load_copy
+from lmc.evaluation.affine import SharedLayer, affine_span
+from lmc.evaluation.engine import AbstractEngine, CopyEngine, Prepared, batch_size, check_fits, load_copy
 from lmc.evaluation.losses import outputs_tensor
 from lmc.evaluation.products import FastLinear, by_product, kernel
 from lmc.evaluation.stacked import stack, stackable
 from lmc.evaluation.trace import CONVOLUTIONS, Trace, is_plain, trace
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
-"""Largest difference from plain copies, over the largest output: rounding takes a hundredth of it."""
+"""Largest difference from a plain copy, over the largest output: rounding takes a hundredth of it."""
 
 _WORTH_SHARING = 64
 """Inputs of each output of a layer: combining the ends' outputs costs memory traffic, which few products outweigh."""
 
 EXAMPLES = 3
-"""Tried by the check: more than one, and another number than there are channels or points."""
+"""Tried by the check: more than one, so that a network that mixes examples shows."""
 
 
 @dataclass(frozen=True)
@@ -49,47 +51,265 @@ class FastEngine(AbstractEngine):
         examples: Sequence[Tensor],
     ) -> Prepared:
         """See :meth:`AbstractEngine.prepare`."""
-        if dtype not in _TOLERANCE:
-            return CopyEngine().prepare(module, states, device, dtype, examples)
-        last = len(states) - 1
-        tried = sorted({0, min(1, last), last // 2, max(0, last - 1), last})
-        plain = CopyEngine().prepare(module, [states[k] for k in tried], device, dtype, [examples[k] for k in tried])
-        with torch.inference_mode():
-            expected = list(plain.run([examples[k] for k in tried]))
-        for way in _ways(module, states, device, dtype, examples):
-            try:
-                found = way()
-                agrees = found is not None and _agree(found, examples, tried, expected)
-            except Exception:  # a module is the user's own code: whatever it raises when a layer is not what it was
-                continue
-            if found is not None and agrees:
-                return found
+        points = _Points(module, states, device, dtype)
+        if dtype in _TOLERANCE and points.plain:
+            tried = sorted({0, min(1, len(states) - 1), len(states) // 2, len(states) - 1})
+            expected = points.expected(tried, [examples[k] for k in tried])
+            for way in _ways(points, examples):
+                try:
+                    found = way()
+                    if found is not None and _agrees(found, tried, examples, expected):
+                        return Prepared(found, found.batch_size, found.how)
+                except Exception:  # a module is the user's own code: whatever it raises when a layer is not what it was
+                    continue
         return CopyEngine().prepare(module, states, device, dtype, examples)
 
 
-Way = Callable[[], Prepared | None]
+@dataclass(frozen=True)
+class _Points:
+    """A network and the states that it is run with."""
+
+    module: nn.Module
+    states: Sequence[StateDict]
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def plain(self) -> bool:
+        """Whether a state dict is just the parameters and buffers by name, that can be set one by one."""
+        own = {name for name, _ in self.module.named_parameters(remove_duplicate=False)}
+        own |= {name for name, _ in self.module.named_buffers(remove_duplicate=False)}
+        packed = self.device.type != "cpu" and any(isinstance(layer, nn.RNNBase) for layer in self.module.modules())
+        return {*self.module.state_dict()} <= own and not packed
+
+    def network(self) -> nn.Module:
+        """Return a new copy of the network, at the first point."""
+        return load_copy(self.module, self.states[0], self.device, self.dtype).eval()
+
+    def expected(self, tried: Sequence[int], examples: Sequence[Tensor]) -> list[Tensor]:
+        """Return the outputs at some points in the plain way: load and run."""
+        network, outputs = self.network(), []
+        for k, inputs in zip(tried, examples, strict=True):
+            check_fits(self.module, self.states[k])
+            network.load_state_dict(dict(self.states[k]))
+            with torch.inference_mode():
+                outputs.append(outputs_tensor(network(inputs)).clone())
+        return outputs
+
+    def value(self, point: int, name: str) -> Tensor:
+        """Return a tensor of a point, placed and in the dtype; never the caller's own."""
+        tensor = self.states[point][name].detach()
+        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
+
+    def values(self, name: str) -> Tensor:
+        """Return a tensor of every point, shape (points, ...)."""
+        return torch.stack([self.value(point, name) for point in range(len(self.states))])
+
+    def shared(self, network: nn.Module, seen: Trace, least: int) -> dict[str, SharedLayer]:
+        """Return the layers that read the input, where their weights lie on a line or in a plane."""
+        found = {}
+        for name in seen.first:
+            layer = network.get_submodule(name)
+            keys = [key for key, _ in layer.named_parameters()]
+            names = [f"{name}.{key}" if name else key for key in keys]
+            tensors = [[self.value(point, one) for one in names] for point in range(len(self.states))]
+            if tensors[0][0][0].numel() < least or (span := affine_span(tensors)) is None:
+                continue
+            if len(span.basis) < len(tensors):
+                corners = [_with_weights(layer, dict(zip(keys, tensors[k], strict=True))) for k in span.basis]
+                found[name] = SharedLayer(corners, span.coordinates)
+        return found
 
 
-def _ways(
-    module: nn.Module,
-    states: Sequence[StateDict],
-    device: torch.device,
-    dtype: torch.dtype,
-    examples: Sequence[Tensor],
-) -> Iterator[Way]:
+def _with_weights(layer: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    corner = copy.deepcopy(layer)
+    corner.load_state_dict(dict(weights))
+    return corner
+
+
+Way = Callable[[], "_Stacked | _Apart | None"]
+
+
+def _ways(points: _Points, examples: Sequence[Tensor]) -> Iterator[Way]:
     """Yield ways to run the network at all these points, the fastest first."""
-
-    def networks() -> list[nn.Module]:
-        return [load_copy(module, state, device, dtype).eval() for state in states]
-
-    one = load_copy(module, states[0], device, dtype).eval()
+    one = points.network()
     seen = trace(one, examples[0])
-    together = len(states) > 1 and all(x is examples[0] for x in examples)
+    together = len(points.states) > 1 and all(x is examples[0] for x in examples)
     if together and stackable(one, seen):
-        yield lambda: _stacked(networks(), seen, examples[0].device)
+        yield lambda: _stacked(points, seen)
     layout = _layout(one, examples[0])
-    yield lambda: _apart(networks(), seen, layout, together, fold=True)
-    yield lambda: _apart(networks(), seen, layout, together, fold=False)
+    if seen.folds:
+        yield lambda: _apart(points, seen, layout, together, folds=seen.folds)
+    yield lambda: _apart(points, seen, layout, together, folds={})
+
+
+def _agrees(
+    found: _Stacked | _Apart, tried: Sequence[int], examples: Sequence[Tensor], expected: Sequence[Tensor]
+) -> bool:
+    """Say whether a way gives what a plain copy gives."""
+    with torch.inference_mode():
+        outputs = found.at(tried, examples)
+    for output, wanted in zip(outputs, expected, strict=True):
+        if output.shape != wanted.shape or output.dtype != wanted.dtype:
+            return False
+        scale = float(wanted.abs().max())
+        if not float((output - wanted).abs().max()) <= _TOLERANCE[wanted.dtype] * scale:
+            return False
+    return True
+
+
+@dataclass(frozen=True)
+class _Stacked:
+    """Runs a small network at all points at once."""
+
+    network: nn.Module
+    points: int
+    batch_size: int
+    how: str = "all points at once"
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        return outputs_tensor(self.network(inputs[0])).unflatten(0, (self.points, -1)).unbind()
+
+    def at(self, tried: Sequence[int], inputs: Sequence[Tensor]) -> list[Tensor]:
+        outputs = self(inputs)
+        return [outputs[k] for k in tried]
+
+
+def _stacked(points: _Points, seen: Trace) -> _Stacked | None:
+    network, count = points.network(), len(points.states)
+    shared = points.shared(network, seen, least=0)
+    if len(shared) < len(seen.first):
+        return None
+    return _Stacked(stack(network, shared, points.values), count, batch_size(count * seen.largest, points.device))
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """Runs one network with the weights of one point after the other."""
+
+    network: nn.Module
+    slots: Sequence[Tensor]
+    values: Sequence[Sequence[Tensor]]  # of each point, in the order of the slots
+    first: Sequence[_AtPoint]
+    layout: _Layout
+    batch_size: int
+    how: str
+
+    def __call__(self, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
+        return iter(self._run(range(len(self.values)), inputs))
+
+    def at(self, tried: Sequence[int], inputs: Sequence[Tensor]) -> list[Tensor]:
+        return list(self._run(tried, inputs))
+
+    def _run(self, points: Sequence[int], inputs: Sequence[Tensor]) -> Iterator[Tensor]:
+        for layer in self.first:
+            layer.shared.forget()
+        placed = {id(inputs[point]): self.layout.inputs(inputs[point]) for point in points}
+        for point in points:
+            for slot, value in zip(self.slots, self.values[point], strict=True):
+                slot.data = value
+            for layer in self.first:
+                layer.point = point
+            with self.layout.mode():
+                outputs = outputs_tensor(self.network(placed[id(inputs[point])]))
+            yield outputs
+
+
+class _AtPoint(nn.Module):
+    """Stands in the network for a layer whose outputs all points share."""
+
+    def __init__(self, shared: SharedLayer) -> None:
+        super().__init__()
+        self.shared, self.point = shared, 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.shared.at(self.point, inputs)
+
+
+def _apart(points: _Points, seen: Trace, layout: _Layout, together: bool, *, folds: Mapping[str, str]) -> _Apart:
+    """Return one network for all points, its layers replaced by faster ones."""
+    network = points.network()
+    shared = points.shared(network, seen, least=_WORTH_SHARING) if together else {}
+    folds = {name: norm for name, norm in folds.items() if name not in shared}
+    fused = {name: _Fold.of(network, name, norm) for name, norm in folds.items()}
+    first = {name: _AtPoint(layer) for name, layer in shared.items()}
+    for name, layer in first.items():
+        network = _replace(network, name, layer)
+    size = batch_size(max(seen.largest, seen.taken), points.device)
+    network = layout.network(_with_fast_products(network, seen, size))
+    slots = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    kept = {name: slot for name, slot in slots.items() if name in points.states[0] or name.endswith(".bias")}
+    values = [_values(points, point, kept, fused, layout) for point in range(len(points.states))]
+    done = [
+        f"{', '.join(name or 'the layer' for name in shared)} at the ends only" if shared else "",
+        "BatchNorm folded" if fused else "",
+        "channels last" if layout.channels_last else "",
+    ]
+    how = ", ".join(filter(None, done)) or "one network, weights swapped"
+    return _Apart(network, list(kept.values()), values, list(first.values()), layout, size, how)
+
+
+def _values(
+    points: _Points, point: int, slots: Mapping[str, Tensor], fused: Mapping[str, _Fold], layout: _Layout
+) -> list[Tensor]:
+    made: dict[str, Tensor] = {}
+    for fold in fused.values():
+        made |= fold.weights(lambda key: points.value(point, key))
+    found = [made[name] if name in made else points.value(point, name) for name in slots]
+    return [layout.weights(value) for value in found]
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """A linear map and the BatchNorm behind it."""
+
+    name: str
+    norm: str
+    eps: float
+    convolves: bool
+    biased: bool
+    affine: bool
+
+    @classmethod
+    def of(cls, network: nn.Module, name: str, norm: str) -> _Fold:
+        """Take the BatchNorm out of a network; the map before it gets a bias."""
+        layer: Any = network.get_submodule(name)
+        batchnorm: Any = network.get_submodule(norm)
+        fold = cls(
+            name,
+            norm,
+            batchnorm.eps,
+            isinstance(layer, CONVOLUTIONS),
+            layer.bias is not None,
+            batchnorm.weight is not None,
+        )
+        layer.bias = nn.Parameter(torch.zeros_like(batchnorm.running_mean), requires_grad=False)
+        network.set_submodule(norm, nn.Identity())
+        return fold
+
+    def weights(self, value: Callable[[str], Tensor]) -> dict[str, Tensor]:
+        """Return weight and bias of the map with BatchNorm in them, from the tensors of a point."""
+        bias = value(f"{self.name}.bias") if self.biased else None
+        affine = [value(f"{self.norm}.{key}") if self.affine else None for key in ("weight", "bias")]
+        mean, variance = value(f"{self.norm}.running_mean"), value(f"{self.norm}.running_var")
+        fuse: Any = fuse_conv_bn_weights if self.convolves else fuse_linear_bn_weights
+        weight, shift = fuse(value(f"{self.name}.weight"), bias, mean, variance, self.eps, *affine)
+        return {f"{self.name}.weight": weight.detach(), f"{self.name}.bias": shift.detach()}
+
+
+def _with_fast_products(network: nn.Module, seen: Trace, rows: int) -> nn.Module:
+    for name, layer in list(network.named_modules()):
+        once = isinstance(layer, nn.Linear) and seen.calls.get(name) == 1 and is_plain(layer, (nn.Linear,))
+        if once and kernel(rows, layer.in_features, layer.out_features, layer.weight) is not by_product:
+            network = _replace(network, name, FastLinear(layer))
+    return network
+
+
+def _replace(network: nn.Module, name: str, layer: nn.Module) -> nn.Module:
+    if not name:
+        return layer
+    network.set_submodule(name, layer)
+    return network
 
 
 def _layout(network: nn.Module, inputs: Tensor) -> _Layout:
@@ -107,109 +327,6 @@ def _layout(network: nn.Module, inputs: Tensor) -> _Layout:
     return _Layout()
 
 
-def _agree(found: Prepared, examples: Sequence[Tensor], tried: Sequence[int], expected: Sequence[Tensor]) -> bool:
-    """Say whether a way gives what plain copies give."""
-    with torch.inference_mode():
-        outputs = list(found.run(examples))
-    for k, wanted in zip(tried, expected, strict=True):
-        if outputs[k].shape != wanted.shape or outputs[k].dtype != wanted.dtype:
-            return False
-        scale = float(wanted.abs().max())
-        if not float((outputs[k] - wanted).abs().max()) <= _TOLERANCE[wanted.dtype] * scale:
-            return False
-    return len(outputs) == len(examples)
-
-
-def _stacked(networks: list[nn.Module], seen: Trace, device: torch.device) -> Prepared | None:
-    points, shared = len(networks), _shared(networks, seen, least=0)
-    if len(shared) < len(seen.first):
-        return None
-    network = stack(networks, shared)
-
-    def run(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        return outputs_tensor(network(inputs[0])).unflatten(0, (points, -1)).unbind()
-
-    return Prepared(run, batch_size(points * seen.largest, device), "all points at once")
-
-
-def _apart(networks: list[nn.Module], seen: Trace, layout: _Layout, together: bool, *, fold: bool) -> Prepared:
-    """Return one network for each point, its layers replaced by faster ones."""
-    shared = _shared(networks, seen, least=_WORTH_SHARING) if together else {}
-    folds = {name: norm for name, norm in seen.folds.items() if fold and name not in shared}
-    for point, network in enumerate(networks):
-        for name, norm in folds.items():
-            _fold(network, name, norm)
-        for name, layer in shared.items():
-            networks[point] = network = _replace(network, name, AtPoint(layer, point))
-        networks[point] = layout.network(_with_fast_products(network, seen))
-    layers = ", ".join(shared)
-    done = [
-        f"{layers} at the ends only" if shared else "",
-        "BatchNorm folded" if folds else "",
-        "channels last" if layout.channels_last else "",
-    ]
-    how = ", ".join(filter(None, done)) or "a copy for each point"
-    return Prepared(
-        _Apart(networks, list(shared.values()), layout), batch_size(seen.largest, _device(networks[0])), how
-    )
-
-
-@dataclass(frozen=True)
-class _Apart:
-    """Runs one network for each point."""
-
-    networks: Sequence[nn.Module]
-    shared: Sequence[SharedLayer]
-    layout: _Layout
-
-    def __call__(self, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
-        for layer in self.shared:
-            layer.forget()
-        placed = {id(x): self.layout.inputs(x) for x in inputs}
-        for network, x in zip(self.networks, inputs, strict=True):
-            with self.layout.mode():
-                outputs = outputs_tensor(network(placed[id(x)]))
-            yield outputs
-
-
-def _shared(networks: Sequence[nn.Module], seen: Trace, least: int) -> dict[str, SharedLayer]:
-    """Return the layers that read the input, where their weights lie on a line or in a plane."""
-    found = {}
-    for name in seen.first:
-        layers = [network.get_submodule(name) for network in networks]
-        tensors = [[p.detach() for p in layer.parameters()] for layer in layers]
-        if tensors[0][0][0].numel() >= least and (span := affine_span(tensors)) and len(span.basis) < len(layers):
-            found[name] = SharedLayer(layers, span)
-    return found
-
-
-def _fold(network: nn.Module, name: str, norm: str) -> None:
-    layer, batchnorm = network.get_submodule(name), network.get_submodule(norm)
-    fuse: Any = fuse_conv_bn_eval if isinstance(layer, CONVOLUTIONS) else fuse_linear_bn_eval
-    network.set_submodule(name, fuse(layer, batchnorm).requires_grad_(False))
-    network.set_submodule(norm, nn.Identity())
-
-
-def _with_fast_products(network: nn.Module, seen: Trace) -> nn.Module:
-    for name, layer in list(network.named_modules()):
-        if isinstance(layer, nn.Linear) and seen.calls.get(name) == 1 and is_plain(layer, (nn.Linear,)):
-            rows = batch_size(seen.largest, layer.weight.device)
-            if kernel(rows, layer.in_features, layer.out_features, layer.weight) is not by_product:
-                network = _replace(network, name, FastLinear(layer))
-    return network
-
-
-def _replace(network: nn.Module, name: str, layer: nn.Module) -> nn.Module:
-    if not name:
-        return layer
-    network.set_submodule(name, layer)
-    return network
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next((p.device for p in network.parameters()), torch.device("cpu"))
-
-
 @dataclass(frozen=True)
 class _Layout:
     """The order of images and kernels in memory."""
@@ -221,7 +338,11 @@ class _Layout:
         return network.to(memory_format=torch.channels_last) if self.channels_last else network  # type: ignore[call-overload]
 
     def inputs(self, inputs: Tensor) -> Tensor:
-        return inputs.contiguous(memory_format=torch.channels_last) if self.channels_last else inputs
+        return self.weights(inputs)
+
+    def weights(self, tensor: Tensor) -> Tensor:
+        images = self.channels_last and tensor.ndim == 4
+        return tensor.contiguous(memory_format=torch.channels_last) if images else tensor
 
     def mode(self) -> Any:
         return _ViewsCopy() if self.views else nullcontext()

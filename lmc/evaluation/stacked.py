@@ -7,7 +7,7 @@ takes each point's rows with that point's weights, and everything else works on 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from lmc.evaluation.affine import SharedLayer
 from lmc.evaluation.trace import Trace, is_plain
+
+Weights = Mapping[str, Tensor]
+"""Parameter and buffer names of one layer to the values of every point, shape (points, ...)."""
 
 
 class AbstractStacked(nn.Module):
@@ -36,11 +39,10 @@ class AbstractStacked(nn.Module):
 class StackedLinear(AbstractStacked):
     """``nn.Linear`` of every point, as one batched product."""
 
-    def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        super().__init__(len(layers))
-        self.weight = torch.stack([layer.weight.detach().T for layer in layers])
-        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
-        self.bias = torch.stack(biases)[:, None] if biases else None
+    def __init__(self, layer: nn.Linear, weights: Weights) -> None:
+        super().__init__(len(weights["weight"]))
+        self.weight = weights["weight"].mT.contiguous()
+        self.bias = weights["bias"][:, None] if "bias" in weights else None
 
     def apart(self, x: Tensor) -> Tensor:
         """See :meth:`AbstractStacked.apart`."""
@@ -50,12 +52,13 @@ class StackedLinear(AbstractStacked):
 
 
 class StackedBatchNorm(AbstractStacked):
-    """``nn.BatchNorm`` of every point, with its running statistics."""
+    """``nn.BatchNorm1d`` of every point, with its running statistics."""
 
-    def __init__(self, layers: Sequence[nn.BatchNorm1d]) -> None:
-        super().__init__(len(layers))
-        scales, shifts = zip(*map(_scale_shift, layers), strict=True)
-        self.scale, self.shift = torch.stack(scales)[:, None], torch.stack(shifts)[:, None]
+    def __init__(self, layer: nn.BatchNorm1d, weights: Weights) -> None:
+        super().__init__(len(weights["running_var"]))
+        scale = torch.rsqrt(weights["running_var"] + layer.eps) * weights.get("weight", 1)
+        self.scale = scale[:, None]
+        self.shift = (weights.get("bias", 0) - weights["running_mean"] * scale)[:, None]
 
     def apart(self, x: Tensor) -> Tensor:
         """See :meth:`AbstractStacked.apart`."""
@@ -66,18 +69,16 @@ class StackedBatchNorm(AbstractStacked):
 class StackedLayerNorm(AbstractStacked):
     """``nn.LayerNorm`` of every point."""
 
-    def __init__(self, layers: Sequence[nn.LayerNorm]) -> None:
-        super().__init__(len(layers))
-        self.shape, self.eps = layers[0].normalized_shape, layers[0].eps
-        self.weight = _stack_or_none([layer.weight for layer in layers])
-        self.bias = _stack_or_none([layer.bias for layer in layers])
+    def __init__(self, layer: nn.LayerNorm, weights: Weights) -> None:
+        super().__init__(len(weights["weight"]))
+        self.shape, self.eps = layer.normalized_shape, layer.eps
+        self.weight, self.bias = weights["weight"], weights.get("bias")
 
     def apart(self, x: Tensor) -> Tensor:
         """See :meth:`AbstractStacked.apart`."""
         x = F.layer_norm(x, self.shape, None, None, self.eps)
         view = (len(x), *[1] * (x.ndim - 1 - len(self.shape)), *self.shape)
-        x = x if self.weight is None else x * self.weight.view(view)
-        return x if self.bias is None else x + self.bias.view(view)
+        return x * self.weight.view(view) + (0 if self.bias is None else self.bias.view(view))
 
 
 class StackedFirst(nn.Module):
@@ -92,7 +93,7 @@ class StackedFirst(nn.Module):
         return self.shared.stacked(inputs).flatten(0, 1)
 
 
-STACKED: dict[type, Callable[[Sequence], AbstractStacked]] = {
+STACKED: Mapping[type, Callable[..., AbstractStacked]] = {
     nn.Linear: StackedLinear,
     nn.BatchNorm1d: StackedBatchNorm,
     nn.LayerNorm: StackedLayerNorm,
@@ -107,7 +108,7 @@ def stackable(network: nn.Module, seen: Trace) -> bool:
 
     Whether the stacked network gives the same numbers has to be tried all the same: it may mix examples.
     """
-    layers = {name: layer for name, layer in network.named_modules() if _holds(layer)}
+    layers = {name: layer for name, layer in network.named_modules() if holds_tensors(layer)}
     behind = {name: layer for name, layer in layers.items() if name not in seen.first}
     weights = sum(tensor.numel() for layer in behind.values() for tensor in layer.parameters(recurse=False))
     known = all(is_plain(layer, tuple(STACKED)) for layer in behind.values())
@@ -115,28 +116,31 @@ def stackable(network: nn.Module, seen: Trace) -> bool:
     return bool(seen.first) and known and norms and all(map(seen.calls.get, layers)) and weights <= _MOST_WEIGHTS
 
 
-def stack(networks: Sequence[nn.Module], shared: Mapping[str, SharedLayer]) -> nn.Module:
+def stack(network: nn.Module, shared: Mapping[str, SharedLayer], values: Callable[[str], Tensor]) -> nn.Module:
     """Return one network for all points.
 
     Parameters
     ----------
-    networks : sequence of nn.Module
-        One for each point, stackable and in eval mode; the first is changed and returned.
+    network : nn.Module
+        Stackable and in eval mode; it is changed.
     shared : mapping of str to SharedLayer
         Every layer that reads the network's input.
+    values : callable
+        From the name of a parameter or buffer to its values at every point, shape (points, ...).
 
     Returns
     -------
     nn.Module
         From n examples to rows (points * n, ...), all examples of the first point in front.
     """
-    network = networks[0]
     replaced: dict[int, nn.Module] = {}
     for name, layer in network.named_modules():
         if name in shared:
             replaced[id(layer)] = StackedFirst(shared[name])
-        elif _holds(layer):
-            replaced[id(layer)] = STACKED[type(layer)]([one.get_submodule(name) for one in networks])
+        elif holds_tensors(layer):
+            own = (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
+            weights = {key: values(f"{name}.{key}") for key, tensor in own if tensor.is_floating_point()}
+            replaced[id(layer)] = STACKED[type(layer)](layer, weights)
     for name, layer in list(network.named_modules(remove_duplicate=False)):
         if id(layer) in replaced:
             if not name:
@@ -145,20 +149,7 @@ def stack(networks: Sequence[nn.Module], shared: Mapping[str, SharedLayer]) -> n
     return network
 
 
-def _holds(layer: nn.Module) -> bool:
+def holds_tensors(layer: nn.Module) -> bool:
     """Say whether a module has tensors of its own, beside those of its children."""
     own = [*layer._parameters.values(), *layer._buffers.values()]
     return any(tensor is not None for tensor in own)
-
-
-def _scale_shift(layer: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
-    assert layer.running_mean is not None and layer.running_var is not None
-    scale = torch.rsqrt(layer.running_var + layer.eps)
-    scale = scale if layer.weight is None else scale * layer.weight.detach()
-    shift = -layer.running_mean * scale
-    return scale, shift if layer.bias is None else shift + layer.bias.detach()
-
-
-def _stack_or_none(tensors: Sequence[Tensor | None]) -> Tensor | None:
-    found = [tensor.detach() for tensor in tensors if tensor is not None]
-    return torch.stack(found) if found else None

@@ -30,13 +30,16 @@ class Trace:
     calls : mapping of str to int
         How often each layer without children ran.
     largest : int
-        Elements, for each example, of the largest tensor that a layer took or gave.
+        Elements, for each example, of the largest tensor that a layer gave.
+    taken : int
+        Elements of an example.
     """
 
     first: tuple[str, ...]
     folds: Mapping[str, str]
     calls: Mapping[str, int]
     largest: int
+    taken: int
 
 
 def is_plain(layer: nn.Module, kinds: tuple[type, ...]) -> bool:
@@ -55,7 +58,7 @@ def trace(network: nn.Module, inputs: Tensor) -> Trace:
     inputs : Tensor, shape (n, ...)
         A few examples.
     """
-    watch = _Watch(inputs, inputs.numel() // len(inputs))
+    watch = _Watch(inputs)
     layers = {name: layer for name, layer in network.named_modules() if not any(layer.children())}
     plain = {name for name, layer in layers.items() if is_plain(layer, (*LINEAR_MAPS, *BATCHNORMS))}
     handles = [layer.register_forward_hook(watch.hook(name)) for name, layer in layers.items()]
@@ -70,13 +73,19 @@ def trace(network: nn.Module, inputs: Tensor) -> Trace:
     norms = {name for name in once - maps if layers[name].running_mean is not None}
     producers = {id(watch.outputs[name]): name for name in maps}
     folds = {producers[key]: name for name in norms if (key := id(watch.inputs[name])) in producers}
-    return Trace(tuple(n for n in maps if watch.reads_input(n)), folds, dict(watch.calls), watch.largest)
+    return Trace(
+        tuple(n for n in maps if watch.reads_input(n)),
+        folds,
+        dict(watch.calls),
+        watch.largest,
+        inputs.numel() // len(inputs),
+    )
 
 
 @dataclass
 class _Watch:
     source: Tensor
-    largest: int
+    largest: int = 1
     calls: Counter[str] = field(default_factory=Counter)
     inputs: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
@@ -85,10 +94,11 @@ class _Watch:
     def hook(self, name: str) -> Any:
         def note(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             self.calls[name] += 1
-            for held, value in ((self.inputs, inputs[0] if inputs else None), (self.outputs, output)):
-                if isinstance(value, Tensor):
-                    held[name] = value
-                    self.largest = max(self.largest, value.numel() // max(1, len(self.source)))
+            if inputs and isinstance(inputs[0], Tensor):
+                self.inputs[name] = inputs[0]
+            if isinstance(output, Tensor):
+                self.outputs[name] = output
+                self.largest = max(self.largest, output.numel() // len(self.source))
 
         return note
 

@@ -113,10 +113,10 @@ NETWORKS = {
     "lenet": (Lenet, "BatchNorm folded, channels last"),
     "convolution used twice": (SeenTwice, "channels last"),
     "batch mixed": (Centred, "one at the ends only"),
-    "weights read": (ReadsWeights, "a copy for each point"),
+    "weights read": (ReadsWeights, "weights swapped"),
     "two branches": (TwoBranches, "at the ends only"),
-    "weight norm": (weight_normed, "a copy for each point"),
-    "hooked": (hooked, "a copy for each point"),
+    "weight norm": (weight_normed, "weights swapped"),
+    "hooked": (hooked, "weights swapped"),
     "resnet20": (named("resnet20"), "BatchNorm folded, channels last"),
     "vit": (named("vit?dim=8&heads=2&depth=1&hidden=8&patch=4"), "channels last"),
 }
@@ -230,7 +230,7 @@ def test_affine_spans() -> None:
 def test_a_network_at_one_point_is_run_as_it_is() -> None:
     module, (a, _) = ends(mlp, 0)
     found = evaluate_path(module, LinearPath(a, a), 0.5, as_data(examples(5)), engine=FastEngine())
-    assert found.how == "a copy for each point"
+    assert found.how == "one network, weights swapped"
 
 
 def test_a_loss_of_ones_own_sees_one_position_at_a_time() -> None:
