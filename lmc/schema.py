@@ -71,6 +71,10 @@ BARRIER: Mapping[str, Variable] = {
     "class_error_barrier": Variable(("alignment", "class"), "error barrier of each class", "1", required=False),
     "example_barrier": Variable(("alignment", "example"), "loss barrier of each example", "nats", required=False),
     "example_target": Variable(("example",), "class of each example", "1", required=False),
+    "dtype_loss_difference": Variable(("alignment", "end"), "loss in this dtype minus float32", "nats", required=False),
+    "dtype_accuracy_difference": Variable(
+        ("alignment", "end"), "accuracy in this dtype minus float32", "1", required=False
+    ),
     "top5_accuracy": Variable(_PATH, "top-5 accuracy", "1", required=False),
     "disagreement": Variable(("alignment", "comparison"), "examples predicted differently", "1", required=False),
     "closeness": Variable(("alignment", "module"), "distance of midpoint and mean activations", "1", required=False),

@@ -21,6 +21,7 @@ from lmc.barriers.distance import weight_distance
 from lmc.barriers.further import check_further, measure_further
 from lmc.barriers.grid import check_grid, make_grid
 from lmc.barriers.intervals import barrier_interval, bootstrap_means, percentile_interval
+from lmc.barriers.narrow import end_differences
 from lmc.barriers.parts import evaluate_paths
 from lmc.barriers.quantities import broken_share, class_barriers, end_curvature, example_barrier
 from lmc.barriers.repaired import describe_repair, refuse_both, repair_variables, repaired_paths
@@ -161,6 +162,7 @@ def measure_barrier(
             **_beside(curves, ends, setting),
             **measure_further(also, named, setting, folder),
             **_timings(named, evaluations, objectives, seconds_align),
+            **end_differences(setting, named, evaluations),
             **repair_variables(module, named, data, **shown),
         },
         coords={
@@ -176,7 +178,8 @@ def measure_barrier(
     if "disagreement" in dataset:
         dataset = dataset.assign_coords(comparison=list(schema.COMPARISONS))
     _label(dataset, confidence, loss_name(loss, data.task))
-    return schema.annotate(dataset, "barrier", {**stored, "data_digest": data.digest})
+    how = _one_or_all({name: evaluation.how for name, evaluation in zip(named, evaluations, strict=True)})
+    return schema.annotate(dataset, "barrier", {**stored, "data_digest": data.digest, "evaluation": how})
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from lmc._errors import InputError, UsageError
 from lmc._imports import import_object
 from lmc.cli import adaptive as adaptive_run
 from lmc.cli.common import Common, check_writable, describe_model, describe_proof, renaming
+from lmc.cli.dtype_lines import dtype_lines
 from lmc.cli.quantities import quantities
 from lmc.cli.repair_lines import repair_lines, repair_values
 from lmc.cli.resuming import choose_output, finished, kept_parts, write_result
@@ -195,7 +196,7 @@ def barrier(
     else:
         print()
         print(show.table(result))
-        for line in repair_lines(result):
+        for line in (*repair_lines(result), *dtype_lines(result)):
             print(line)
         print(f"\nwrote {output} (xarray.open_dataset) and {figure}")
 

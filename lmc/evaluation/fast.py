@@ -299,8 +299,9 @@ class _Fold:
 
 def _with_fast_products(network: nn.Module, seen: Trace, rows: int) -> nn.Module:
     for name, layer in list(network.named_modules()):
-        once = isinstance(layer, nn.Linear) and seen.calls.get(name) == 1 and is_plain(layer, (nn.Linear,))
-        if once and kernel(rows, layer.in_features, layer.out_features, layer.weight) is not by_product:
+        if not isinstance(layer, nn.Linear) or seen.calls.get(name) != 1 or not is_plain(layer, (nn.Linear,)):
+            continue
+        if kernel(rows, layer.in_features, layer.out_features, layer.weight) is not by_product:
             network = _replace(network, name, FastLinear(layer))
     return network
 

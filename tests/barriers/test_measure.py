@@ -192,3 +192,13 @@ def test_the_public_pair_has_its_published_barrier(shared_data) -> None:
 
 
 FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+
+
+def test_half_precision_tells_what_it_did_to_the_ends(module, paths, data) -> None:
+    path = next(iter(paths.values()))
+    narrow = measure_barrier(module, path, data, points=3, dtype=torch.bfloat16)
+    wide = measure_barrier(module, path, data, points=3)
+    found = narrow.dtype_loss_difference.isel(alignment=0)
+    expected = (narrow.loss - wide.loss).isel(alignment=0, t=[0, -1])
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
+    assert abs(found).max() > 0 and "dtype_accuracy_difference" in narrow and "dtype_loss_difference" not in wide
