@@ -81,7 +81,7 @@ def _recorded(network: nn.Module) -> list[tuple[str, Tensor]]:
             if isinstance(output, (tuple, list)) and output:
                 output = output[0]
             if isinstance(output, Tensor) and output.is_floating_point():
-                record.append((name, output))
+                record.append((name, output.clone()))  # an activation in place would write into it
 
         return hook
 

@@ -132,6 +132,20 @@ def to64(state):
     return {name: tensor.double() for name, tensor in state.items()}
 
 
+def test_activations_in_place_do_not_write_into_what_is_compared():
+    def network(inplace: bool) -> nn.Module:
+        return nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=inplace), nn.Linear(8, 3))
+
+    torch.manual_seed(0)
+    path = LinearPath(network(False).state_dict(), network(False).state_dict())
+    found = [
+        activation_closeness(Setting(network(inplace), DATA, make_grid(3), (None, None)), path)["closeness"][1]
+        for inplace in (False, True)
+    ]
+    assert found[0] == found[1]
+    assert found[0][0] < 1e-10 < found[0][1], "a linear first layer is close, the next is not"
+
+
 def test_a_network_without_layers_has_no_closeness():
     with pytest.raises(ArchitectureError, match="no layer"):
         activation_closeness(Setting(nn.Flatten(), DATA, make_grid(3), (None, None)), LinearPath({}, {}))
