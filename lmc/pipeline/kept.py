@@ -17,6 +17,10 @@ from lmc.symmetry import PermutationSpec
 from lmc.units import Unit, WorkFolder, code_digest, fingerprint
 
 
+_HALVES = {str(dtype): dtype for dtype in (torch.float16, torch.bfloat16)}
+"""What netCDF has no numbers for: the bits are stored."""
+
+
 class Alignment(Protocol):
     """What the rest of the pipeline needs of an alignment's result; ``AlignmentResult`` has it."""
 
@@ -127,7 +131,7 @@ def kept_alignment(
         return compute()
     unit = Unit("alignment", {**about, "threads": torch.get_num_threads(), "code": code_digest()})
     (stored,) = work.run([(unit, lambda: _to_dataset(compute(), b))])
-    return _from_dataset(stored)
+    return _from_dataset(stored, b)
 
 
 def _spec(spec: PermutationSpec) -> str:
@@ -155,28 +159,38 @@ def _numbered(state: StateDict, kind: str) -> dict[str, Any]:
         names[name] = first.setdefault(memory, f"{kind}_{number}")
         if names[name] == f"{kind}_{number}":
             dims = tuple(f"dim_{number}_{axis}" for axis in range(tensor.dim()))
-            variables[f"{kind}_{number}"] = (dims, tensor.detach().cpu().numpy())
+            half, kept = tensor.dtype in _HALVES.values(), tensor.detach().cpu()
+            attrs = {"dtype": str(tensor.dtype)} if half else {}
+            variables[f"{kind}_{number}"] = (dims, (kept.view(torch.int16) if half else kept).numpy(), attrs)
     stored = {f"{kind}s_name": list(names), f"{kind}s_variable": list(names.values())}
     return variables | {key: ((f"{kind}s",), values) for key, values in stored.items()}
 
 
-def _from_dataset(stored: xr.Dataset) -> KeptAlignment:
+def _from_dataset(stored: xr.Dataset, b: StateDict) -> KeptAlignment:
     attrs = stored.attrs
     return KeptAlignment(
         attrs["method"],
         float(attrs["objective"]),
         attrs["message"],
-        _tensors(stored, "tensor"),
+        _tensors(stored, "tensor", b),
         {"total": float(attrs["seconds"])},
         float(attrs["rounding_loss"]),
-        _tensors(stored, "soft") if "softs" in stored.dims else {},
+        _tensors(stored, "soft", b) if "softs" in stored.dims else {},
     )
 
 
-def _tensors(stored: xr.Dataset, kind: str) -> dict[str, Tensor]:
+def _tensors(stored: xr.Dataset, kind: str, like: StateDict) -> dict[str, Tensor]:
+    """Return the tensors that were stored, each on the device of B's of that name."""
     pairs = zip(stored[f"{kind}s_name"].values.tolist(), stored[f"{kind}s_variable"].values.tolist(), strict=True)
     loaded: dict[str, Tensor] = {}
     return {
-        str(name): loaded.setdefault(variable, torch.from_numpy(np.array(stored[variable].values)))
+        str(name): loaded.setdefault(variable, _tensor(stored[variable], like.get(str(name))))
         for name, variable in pairs
     }
+
+
+def _tensor(variable: xr.DataArray, like: Tensor | None) -> Tensor:
+    found = torch.from_numpy(np.array(variable.values))
+    if "dtype" in variable.attrs:
+        found = found.view(_HALVES[variable.attrs["dtype"]])
+    return found if like is None else found.to(like.device)

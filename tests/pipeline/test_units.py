@@ -108,6 +108,7 @@ def test_tied_and_odd_tensors_come_back_as_they_were(tmp_path: Path):
 
     class Result:
         method, objective, message, seconds = "m", float("nan"), "", {"total": 1.5}
+        soft, rounding_loss = False, 0.0
 
         def apply(self, _):
             return dict(state)
@@ -120,6 +121,15 @@ def test_tied_and_odd_tensors_come_back_as_they_were(tmp_path: Path):
     assert all(torch.equal(aligned[k], state[k]) and aligned[k].dtype == state[k].dtype for k in state)
     assert aligned["a/b"].data_ptr() == aligned["tied"].data_ptr() != aligned["w.0"].data_ptr()
     assert np.isnan(back.objective) and back.message == "" and back.seconds == {"total": 1.5}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_checkpoints_in_other_precisions_are_kept_too(tmp_path: Path, dtype: torch.dtype):
+    a, b = ({name: tensor.to(dtype) for name, tensor in state.items()} for state in (A, B))
+    plain = lmc.barrier(NET, a, b, DATA, points=3, align=["weights", "ot?soft=true"])
+    for _ in range(2):
+        kept = lmc.barrier(NET, a, b, DATA, points=3, align=["weights", "ot?soft=true"], work=WorkFolder(tmp_path))
+        np.testing.assert_array_equal(kept.example_loss.values, plain.example_loss.values)
 
 
 def test_a_method_that_nobody_can_tell_apart_is_run_each_time(tmp_path: Path):
