@@ -16,7 +16,6 @@ from lmc._types import StateDict
 from lmc.symmetry import PermutationSpec
 from lmc.units import Unit, WorkFolder, code_digest, fingerprint
 
-
 _HALVES = {str(dtype): dtype for dtype in (torch.float16, torch.bfloat16)}
 """What netCDF has no numbers for: the bits are stored."""
 
