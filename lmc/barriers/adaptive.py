@@ -25,7 +25,7 @@ from lmc.datasets import AbstractData, Data, as_data
 from lmc.evaluation import Normalizations
 from lmc.evaluation.evaluate import Progress
 from lmc.evaluation.losses import Loss, loss_name
-from lmc.interpolation import AbstractPath, RecalibratedPath, RepairedPath, batchnorm_layers
+from lmc.interpolation import AbstractPath, RecalibratedPath, batchnorm_layers
 
 METRICS = ("loss", "error")
 TARGETS = ("set", "distribution")
@@ -143,8 +143,6 @@ def measure_adaptive(
     runs, answers = {}, {}
     with _bar(progress, len(named)) as bar:
         for name, path in named.items():
-            costly = isinstance(path, (RecalibratedPath, RepairedPath))
-            path = KeptPath(path) if costly else path
             runs[name] = Blocks(module, path, data, grid, order, metric, options)
             answers[name] = decide(question, runs[name].read)
             bar.update(1)

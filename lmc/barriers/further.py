@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from lmc._errors import SchemaError, unknown
+from lmc._errors import SchemaError, UsageError, unknown
 from lmc.barriers.closeness import activation_closeness
 from lmc.barriers.disagreement import disagreement
 from lmc.barriers.parts import describe_work
@@ -26,12 +26,16 @@ FURTHER: Mapping[str, Quantity] = {
 }
 """What ``also`` may name."""
 
+_OF_CLASSES = frozenset({"disagreement", "top5"})
 
-def check_further(names: Sequence[str]) -> None:
-    """Raise UsageError for a quantity that nobody knows, with the nearest that is known."""
+
+def check_further(names: Sequence[str], task: str | None = None) -> None:
+    """Raise UsageError for a quantity that nobody knows, with the nearest that is known, or that a task has not."""
     for name in names:
         if name not in FURTHER:
             raise unknown("quantity", name, FURTHER)
+        if task == "regression" and name in _OF_CLASSES:
+            raise UsageError(f"{name} is about predicted classes; these data are a regression: leave it out.")
 
 
 def measure_further(

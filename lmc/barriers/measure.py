@@ -130,6 +130,7 @@ def measure_barrier(
     check_further(also)
     folder = WorkFolder.of(work)
     data = as_data(data)
+    check_further(also, data.task)
     train, repaired = (None if given is None else as_data(given, split="train") for given in (recalibrate, repair))
     ends = [path.ends for path in named.values()]  # before statistics are reset there, which costs passes over data
     pair = normalizations or (data.normalization, data.normalization)

@@ -84,8 +84,9 @@ def barrier(
     data_b
         The same examples with the normalisation that B was trained with, where it differs from A's.
     align
-        Alignments of B to A, a row of the table each: none, random, weights?restarts=8, activations?examples=1000,
-        ot?on=activations, gw. Both none and weights by default. A soft plan (ot?soft=true) has a row of its own beside
+        Alignments of B to A, a row of the table each: none, random, weights?restarts=8, frank-wolfe,
+        activations?examples=1000, ot?on=activations, gw, sinkhorn, ste, annealing, weights+sinkhorn. Both none and
+        weights by default. A soft plan (ot?soft=true) has a row of its own beside
         the permutation it is rounded to.
     align_data
         Dataset whose training split alignments look at, where they need examples; by default the training split of
@@ -247,13 +248,7 @@ def _introduce(pair: Pair, measured: AbstractData, normalizations: Any, common: 
     size = "" if measured.size is None else f", {measured.size:,} examples"
     constants = [str(n) if n else "not normalised" for n in normalizations]
     normalised = constants[0] if constants[0] == constants[1] else f"A {constants[0]}; B {constants[1]}"
-    task = (
-        []
-        if measured.task == "classification"
-        else [f"{measured.task}: no accuracy"]
-        if measured.task == "regression"
-        else []
-    )
+    task = ["regression: no accuracy"] if measured.task == "regression" else []
     common.note("data", "\n".join([f"{measured.name} {measured.split}{size}, {normalised}", *task, *measured.notes]))
 
 

@@ -19,7 +19,7 @@ from lmc._methods import ALIGNMENTS, load_method
 from lmc._types import StateDict
 from lmc.alignment import AbstractAlignment, Identity, align
 from lmc.architectures import fit_state
-from lmc.barriers import check_adaptive, measure_adaptive, measure_barrier
+from lmc.barriers import check_adaptive, check_further, measure_adaptive, measure_barrier
 from lmc.barriers.repaired import refuse_both
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, as_data
@@ -121,6 +121,7 @@ def barrier(
         check_apart(aligning, measured)
     if adaptive:
         check_adaptive(measured, **settings)
+    check_further(settings.get("also", ()), measured.task)
     a, b = (fit_state(state_of(s, name), model, name) for s, name in ((state_a, "state_a"), (state_b, "state_b")))
     route = route.fitted(model, a, b)
     schema.check_attrs(schema.sanitize_attrs(attrs or {}))
@@ -157,7 +158,8 @@ def _check_settings(
     known = inspect.signature(measure).parameters
     for name in settings:
         if name not in known:
-            raise UsageError(f"lmc.barrier has no setting {name!r}.{did_you_mean(name, known)}")
+            how = " with adaptive=True" if measure is measure_adaptive else ""
+            raise UsageError(f"lmc.barrier has no setting {name!r}{how}.{did_you_mean(name, known)}")
     if not isinstance(settings.get("dtype", torch.float32), torch.dtype):
         raise UsageError(f"dtype is {settings['dtype']!r}: pass torch.float32 or the like.")
     if settings.get("loss") is not None and not callable(settings["loss"]):

@@ -225,8 +225,9 @@ def test_regression_and_streams_leave_out_what_has_no_meaning():
     assert "loss_curvature" in found and "example_barrier" in found
     assert not {"broken", "class_loss_barrier", "accuracy", "example_target"} & set(found)
     assert found.loss_curvature.attrs["units"] == found.example_barrier.attrs["units"] == "1", "no nats"
-    with pytest.raises(UsageError, match="regression"):
-        measure_barrier(net, PATH, data, points=3, also=["disagreement"])
+    for name in ("disagreement", "top5"):
+        with pytest.raises(UsageError, match="regression"):
+            measure_barrier(net, PATH, data, points=3, also=[name])
     batches = list(DATA.batches(32))
     streamed = measure_barrier(net, PATH, StreamedData(batches, (6,)), points=3, resamples=5)
     assert "broken" in streamed and "class_loss_barrier" not in streamed

@@ -148,3 +148,19 @@ def test_a_wrong_rule_stops_the_run(monkeypatch):
     monkeypatch.setattr(find, "RULES", {**find.RULES, "aten.batch_norm": wrong})
     with pytest.raises(SymmetryError, match="could not be proved: permuting 0"):
         prove(tiny_cnn(), (torch.zeros(2, 1, 8, 8),))
+
+
+def test_quantities_that_the_task_has_not_are_refused_before_anything_is_aligned(monkeypatch):
+    x, _ = DATA
+
+    def never(*args, **options):
+        raise AssertionError("aligned first")
+
+    monkeypatch.setattr("lmc.pipeline.compare.align", never)
+    with pytest.raises(UsageError, match="top5 is about predicted classes"):
+        lmc.barrier(MODEL, A, B, (x, torch.zeros(len(x), 3)), points=3, also=["top5"])
+
+
+def test_a_setting_of_the_full_measurement_is_refused_by_the_adaptive_one_which_says_so():
+    with pytest.raises(UsageError, match="no setting 'also' with adaptive=True"):
+        lmc.barrier(MODEL, A, B, DATA, adaptive=True, also=["top5"])
