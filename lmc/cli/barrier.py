@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import sys
 from pathlib import Path
@@ -13,11 +12,22 @@ from cyclopts import Parameter
 
 from lmc._errors import InputError, UsageError
 from lmc._imports import import_object
-from lmc.cli import adaptive as adaptive_run
-from lmc.cli.common import Common, check_writable, describe_model, describe_proof, renaming
+from lmc.cli import adaptive as adaptive_lines
+from lmc.cli import barrier_lines
+from lmc.cli.common import (
+    ALIGNMENT,
+    MEASURED,
+    WAY,
+    WHAT,
+    WRITTEN,
+    Common,
+    check_writable,
+    describe_model,
+    describe_proof,
+    renaming,
+)
 from lmc.cli.dtype_lines import dtype_lines
-from lmc.cli.quantities import quantities
-from lmc.cli.repair_lines import repair_lines, repair_values
+from lmc.cli.repair_lines import repair_lines
 from lmc.cli.resuming import choose_output, finished, kept_parts, write_result
 
 if TYPE_CHECKING:
@@ -33,27 +43,27 @@ def barrier(
     b: Path,
     /,
     *,
-    model: str | None = None,
-    data: str | None = None,
-    data_b: str | None = None,
-    align: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
-    align_data: str | None = None,
-    spec: Path | None = None,
-    points: int = 25,
-    path: str = "linear",
-    only: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
-    via: Annotated[list[Path] | None, Parameter(negative="", consume_multiple=True)] = None,
-    adaptive: Annotated[bool, Parameter(negative="")] = False,
-    tolerance: float | None = None,
-    metric: Literal["loss", "error"] | None = None,
-    confidence: float = 0.95,
-    recalibrate: Annotated[bool, Parameter(negative="")] = False,
-    repair: Annotated[bool, Parameter(negative="")] = False,
-    loss: str | None = None,
-    also: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True)] = None,
-    resume: Annotated[bool, Parameter(negative="")] = False,
-    output: Annotated[Path | None, Parameter(alias="-o")] = None,
-    figure: Path | None = None,
+    model: Annotated[str | None, Parameter(group=WHAT)] = None,
+    data: Annotated[str | None, Parameter(group=WHAT)] = None,
+    data_b: Annotated[str | None, Parameter(group=WHAT)] = None,
+    align: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True, group=ALIGNMENT)] = None,
+    align_data: Annotated[str | None, Parameter(group=ALIGNMENT)] = None,
+    spec: Annotated[Path | None, Parameter(group=ALIGNMENT)] = None,
+    points: Annotated[int, Parameter(group=WAY)] = 25,
+    path: Annotated[str, Parameter(group=WAY)] = "linear",
+    only: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True, group=WAY)] = None,
+    via: Annotated[list[Path] | None, Parameter(negative="", consume_multiple=True, group=WAY)] = None,
+    adaptive: Annotated[bool, Parameter(negative="", group=MEASURED)] = False,
+    tolerance: Annotated[float | None, Parameter(group=MEASURED)] = None,
+    metric: Annotated[Literal["loss", "error"] | None, Parameter(group=MEASURED)] = None,
+    confidence: Annotated[float, Parameter(group=MEASURED)] = 0.95,
+    recalibrate: Annotated[bool, Parameter(negative="", group=MEASURED)] = False,
+    repair: Annotated[bool, Parameter(negative="", group=MEASURED)] = False,
+    loss: Annotated[str | None, Parameter(group=MEASURED)] = None,
+    also: Annotated[list[str] | None, Parameter(negative="", consume_multiple=True, group=MEASURED)] = None,
+    resume: Annotated[bool, Parameter(negative="", group=WRITTEN)] = False,
+    output: Annotated[Path | None, Parameter(alias="-o", group=WRITTEN)] = None,
+    figure: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
     common: Common = Common(),  # noqa: B008
 ) -> None:
     """Measure the barrier between two checkpoints, before and after alignment.
@@ -138,7 +148,7 @@ def barrier(
     check_further(also or ())
     if adaptive and also:
         raise UsageError("--also measures whole paths; --adaptive evaluates as little of them as it can. Choose one.")
-    asked = adaptive_run.settings(adaptive, tolerance, metric, confidence)
+    asked = adaptive_lines.settings(adaptive, tolerance, metric, confidence)
     output = output or choose_output("barrier", ".nc", resume)
     figure = figure or output.with_suffix(".png")
     plotting.figure_format(figure)
@@ -191,7 +201,7 @@ def barrier(
         draw = plotting.plot_adaptive if adaptive else plotting.plot_barrier
         plotting.save_figure(draw(result).figure, figure)
     _hint(result, measured, common)
-    show = adaptive_run if adaptive else sys.modules[__name__]
+    show = adaptive_lines if adaptive else barrier_lines
     if common.json:
         print(json.dumps(show.as_json(result, pair, measured, output, figure)))
     else:
@@ -289,85 +299,3 @@ def _hint(result: xr.Dataset, measured: AbstractData, common: Common) -> None:
                 f"{end} is right on {100 * accuracy:.1f}% (chance is {100 * chance:.1f}%): was it trained on "
                 "these data, normalised like this, with this activation? Try ?normalize=none, --data-b or --model.",
             )
-
-
-def table(result: xr.Dataset, rows_are: str = "alignment") -> str:
-    """Lay a result out for reading: a row per alignment, ends and midpoint, barriers with intervals."""
-    classified = "accuracy" in result
-    end = "B*" if "only" in result.attrs else "B"  # a layer-wise path ends at a hybrid
-    head = [rows_are, "loss A", "mid", end, "loss barrier"]
-    head += ["accuracy A", "mid", end, "error barrier"] if classified else []
-    rows = [[*head, "time", ""]]
-    for name in result.alignment.values:
-        one = result.sel(alignment=name)
-        cells = [str(name), *_ends(one.loss, 1, 2), _with_interval(one, "loss_barrier", 3, 2)]
-        cells += [*_ends(one.accuracy, 100, 2), _with_interval(one, "error_barrier", 3, 2)] if classified else []
-        seconds = (_number(one.seconds_evaluate) or 0.0) + (_number(one.get("seconds_align")) or 0.0)
-        rows.append([*cells, f"{seconds:.1f} s", str(one.alignment_message.item())])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = {0, len(widths) - 1}
-    lines = (
-        "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _ends(curve: xr.DataArray, scale: float, digits: int) -> list[str]:
-    return [f"{scale * float(curve.sel(t=t)):.{digits}f}" for t in (0.0, 0.5, 1.0)]
-
-
-def _with_interval(one: xr.Dataset, name: str, digits: int, bounds: int) -> str:
-    low, high = (float(v) for v in one[f"{name}_ci"].sel(baseline="chord"))
-    return f"{float(one[name].sel(baseline='chord')):.{digits}f} [{low:.{bounds}f}, {high:.{bounds}f}]"
-
-
-def as_json(result: xr.Dataset, pair: Pair, measured: AbstractData, output: Path, figure: Path) -> dict[str, Any]:
-    """Return a result as plain values; accuracies and errors in [0, 1], NaN as null."""
-    return {
-        "a": {"source": pair.a.checkpoint.source, "sha256": pair.a.checkpoint.digest},
-        "b": {"source": pair.b.checkpoint.source, "sha256": pair.b.checkpoint.digest},
-        "model": pair.a.architecture.reference,
-        "data": measured.reference,
-        "split": measured.split,
-        "t": result.t.values.tolist(),
-        **_way(result),
-        "alignments": [_row(result.sel(alignment=name)) for name in result.alignment.values],
-        "output": str(output),
-        "figure": str(figure),
-    }
-
-
-def _way(result: xr.Dataset) -> dict[str, Any]:
-    """Return which way the path takes, where it is not the line between the whole networks."""
-    found = {name: json.loads(result.attrs[name]) for name in ("only", "via") if name in result.attrs}
-    return found if result.attrs["path"] == "linear" else {**found, "path": result.attrs["path"]}
-
-
-def _row(one: xr.Dataset) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": str(one.alignment.item()), "loss": one.loss.values.tolist()}
-    middle = {"loss": float(one.loss.sel(t=0.5))}
-    if "accuracy" in one:
-        row["accuracy"] = one.accuracy.values.tolist()
-        middle["accuracy"] = float(one.accuracy.sel(t=0.5))
-    row["midpoint"] = middle
-    for name in ("loss_barrier", "error_barrier"):
-        if name in one:
-            row[name] = {
-                str(baseline): {
-                    "value": float(one[name].sel(baseline=baseline)),
-                    "ci": one[f"{name}_ci"].sel(baseline=baseline).values.tolist(),
-                }
-                for baseline in one.baseline.values
-            }
-    if "unrepaired_loss" in one:
-        row["repair"] = repair_values(one)
-    row |= quantities(one)
-    row["objective"] = _number(one.get("objective"))
-    seconds = {"align": _number(one.get("seconds_align")) or 0.0, "evaluate": _number(one.seconds_evaluate)}
-    return {**row, "message": str(one.alignment_message.item()), "seconds": seconds}
-
-
-def _number(value: Any) -> float | None:
-    number = math.nan if value is None else float(value)
-    return None if math.isnan(number) else number

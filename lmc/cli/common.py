@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from lmc._errors import UsageError, unknown
 
@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from lmc.pipeline import Model, Proof
 
 
-@Parameter(name="*")
+WHAT = Group.create_ordered("Networks and data")
+ALIGNMENT = Group.create_ordered("Alignment")
+WAY = Group.create_ordered("Path")
+MEASURED = Group.create_ordered("What is measured, and how surely")
+WRITTEN = Group.create_ordered("What is written")
+COMPUTING = Group.create_ordered("Files and computing")
+"""Panels of the longer ``--help`` pages, in this order."""
+
+
+@Parameter(name="*", group=COMPUTING)
 @dataclass(frozen=True)
 class Printing:
     """How results are printed.
@@ -50,7 +59,7 @@ class Printing:
         return partial(tqdm, disable=None, leave=False, file=sys.stderr)
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=COMPUTING)
 @dataclass(frozen=True)
 class Opening:
     """How checkpoints are opened.
@@ -77,7 +86,7 @@ class Opening:
         return load(path, entry=self.entry, trust_pickle=trusted, dequantize=self.dequantize)
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=COMPUTING)
 @dataclass(frozen=True)
 class Common(Opening, Printing):
     """Options of every command that computes.

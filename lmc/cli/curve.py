@@ -173,7 +173,7 @@ def _tell(result: xr.Dataset, settings: dict[str, Any], written: list[str], comm
         told = {"t": result.t.values.tolist(), "paths": rows, "settings": settings, "written": written}
         print(json.dumps(told))
         return
-    from lmc.cli.barrier import table
+    from lmc.cli.barrier_lines import table
 
     lowest = worst["curve"]
     shown = f"accuracy {100 * lowest['accuracy']:.2f}%" if "accuracy" in lowest else f"loss {lowest['loss']:.3f}"
