@@ -215,8 +215,10 @@ class _Search:
         for place, position in enumerate(joint):
             if position in positions:
                 self.rise[position] = height[place]
-                self.lower[position] = max(self.lower[position], lower[place])
-                self.upper[position] = min(self.upper[position], upper[place])
+                known = max(self.lower[position], lower[place]), min(self.upper[position], upper[place])
+                if known[0] > known[1]:  # a look has erred: the latest saw most, and all of a finite set in the end
+                    known = lower[place], upper[place]
+                self.lower[position], self.upper[position] = known
 
     def ranges(self, apart: NDArray[np.float64]) -> tuple[float, float]:
         """Return how far an example that was not seen may fall and rise."""

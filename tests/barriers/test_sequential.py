@@ -73,6 +73,18 @@ def test_seen_whole_a_set_leaves_no_doubt() -> None:
         assert answer.verdict == verdict and answer.examples.max() == len(values)
 
 
+@pytest.mark.parametrize("finite", [True, False])
+def test_looks_that_contradict_each_other_leave_no_empty_interval(finite) -> None:
+    # The first look saw the worst half: its lower bound lies above what the whole set shows.
+    values = np.zeros((512, 5))
+    values[:256, 2] = 0.5 + 0.1 * np.random.default_rng(0).standard_normal(256)
+    answer = decide(Question(make_grid(5), 512, 0.5, finite=finite), reader(values))
+    assert answer.looks[0].lower > values[:, 2].mean(), "the case that is meant"
+    low, high = answer.interval
+    assert low <= answer.barrier <= high and (answer.bounds[:, 0] <= answer.bounds[:, 1]).all()
+    assert not finite or low == high == pytest.approx(values[:, 2].mean())
+
+
 def test_a_distribution_may_stay_undecided() -> None:
     values = noisy(0.1)
     truth = rises(values.mean(axis=0), T).max()
