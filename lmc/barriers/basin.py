@@ -25,6 +25,9 @@ from lmc.evaluation.evaluate import Progress
 from lmc.evaluation.losses import Loss, loss_name
 from lmc.interpolation import Plane
 
+_ROUNDING = 1e-5
+"""Share of a saddle's height by which saddles differ that are one: an aligned copy computes in another order."""
+
 
 def measure_basin(
     module: nn.Module,
@@ -184,7 +187,8 @@ def _default_levels(saddles: NDArray[np.float64], escapes: NDArray[np.float64]) 
     if len(saddles) == 1:
         return [_between(float(saddles[0, 0]), float(escapes[0]))]
     merges = sorted(set(saddles[~np.eye(len(saddles), dtype=bool)].tolist()))
-    pairs = list(itertools.pairwise(merges)) or [(merges[0], merges[0])]
+    apart = [low for low, high in itertools.pairwise(merges) if high - low > _ROUNDING * abs(high)] + merges[-1:]
+    pairs = list(itertools.pairwise(apart)) or [(apart[0], apart[0])]
     return [_between(low, high) for low, high in pairs]
 
 

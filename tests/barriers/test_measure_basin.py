@@ -112,6 +112,20 @@ def test_components_their_areas_and_whether_they_end(measured: xr.Dataset) -> No
     np.testing.assert_allclose(high.component_area, whole)
 
 
+def test_rounding_is_no_second_basin() -> None:
+    # B and its copy lie on slopes down to A: both saddles are their own losses, which differ in the order of sums.
+    net = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 3))
+    a, b = state_of(net, 1), state_of(net, 2)
+    a = {name: 0.01 * value for name, value in a.items()}
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    copied = {"0.weight": b["0.weight"][order], "0.bias": b["0.bias"][order], "2.weight": b["2.weight"][:, order]}
+    plane = Plane.through(a, b, {**b, **copied})
+    found = measure_basin(net, plane, DATA, copies={"C": "B"}, **SMALL)
+    losses = found.mode_loss.values
+    assert 0 < abs(losses[1] - losses[2]) < 1e-6 * losses[1], "the case that is meant"
+    assert found.mode_component.values.min() > 0 and len(np.unique(found.mode_component)) == 1
+
+
 def test_the_default_level_tells_two_basins_apart() -> None:
     found = measure_basin(MODULE, PLANE, DATA, **SMALL)
     saddles = sorted({float(found.saddle_loss[i, j]) for i in range(3) for j in range(i)})
