@@ -18,6 +18,7 @@ from lmc._imports import import_object
 from lmc._types import StateDict
 from lmc.checkpoints import load
 from lmc.datasets import AbstractData, open_data
+from lmc.pipeline.align_data import alignment_data
 from lmc.pipeline.compare import barrier, resolve_alignments
 from lmc.pipeline.pair import Pair, data_for, load_pair
 from lmc.pipeline.prove import Proof, prove
@@ -79,8 +80,10 @@ class BarrierTask:
         As in ``lmc barrier``.
     points : int
         Positions along the path.
-    recalibrate : bool
-        Whether BatchNorm statistics are reset on training data.
+    align_data : str, optional
+        Data whose training split an alignment looks at, if it looks at examples; by default that of ``data``.
+    recalibrate, repair : bool
+        Whether BatchNorm statistics are reset on training data, or all units repaired.
     also : tuple of str
         Further quantities.
     loss : str, optional
@@ -102,7 +105,9 @@ class BarrierTask:
     entry: str | None = None
     mapping: str | None = None
     points: int = 25
+    align_data: str | None = None
     recalibrate: bool = False
+    repair: bool = False
     also: tuple[str, ...] = ()
     loss: str | None = None
     seed: int = 0
@@ -179,11 +184,14 @@ class _Opened:
         data = data_for(first, task.data, split=task.split, data_dir=task.data_dir)
         sizes = {"input_shape": data.input_shape, "num_classes": data.num_classes}
         pair = load_pair(first, second, model=task.model, mapping=task.mapping, **sizes)
+        train = open_data(data.reference, "train", task.data_dir) if task.recalibrate or task.repair else None
         settings = {
             "align": list(methods),
             "seed": task.seed,
             "points": task.points,
-            "recalibrate": open_data(data.reference, "train", task.data_dir) if task.recalibrate else None,
+            "align_data": alignment_data(methods.values(), task.align_data, data, data_dir=task.data_dir),
+            "recalibrate": train if task.recalibrate else None,
+            "repair": train if task.repair else None,
             "also": list(task.also),
             "loss": loss,
             "device": task.device,

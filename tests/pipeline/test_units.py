@@ -34,6 +34,12 @@ def test_a_task_is_computed_once_and_gives_what_barrier_gives(tmp_path: Path, mo
     assert schema.read(tmp_path / TASK.unit.filename).alignment.values.tolist() == ["weights?restarts=2"]
 
 
+def test_a_task_may_look_at_examples_and_repair(tmp_path: Path):
+    found = replace(TASK, align="activations?examples=200", repair=True).run(WorkFolder(tmp_path))
+    assert "unrepaired_loss" in found and "train" in found.attrs["repair"]
+    assert found.loss.sel(t=0.5).item() < found.unrepaired_loss.item(), "or nothing was repaired"
+
+
 def test_a_task_travels_as_paths_and_settings():
     _ = TASK.unit
     sent = pickle.dumps(TASK)
@@ -57,6 +63,7 @@ def test_a_moved_file_is_known_again(tmp_path: Path):
         {"points": 5},
         {"seed": 1},
         {"dtype": "float64"},
+        {"repair": True},
         {"data": "digits?limit=100"},
         {"split": "train"},
         {"also": ("disagreement",)},
