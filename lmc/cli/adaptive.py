@@ -40,17 +40,28 @@ def settings(adaptive: bool, tolerance: float | None, metric: str | None, confid
 def table(result: xr.Dataset) -> str:
     """Lay an adaptive result out for reading: a row per alignment."""
     metric, confidence = result.attrs["metric"], 100 * float(result.attrs["confidence"])
-    head = ["alignment", f"{metric} barrier", f"{confidence:g}% sure", "verdict", "positions", "examples"]
+    end = "B*" if "only" in result.attrs else "B"  # a layer-wise path ends at a hybrid, which may well be worse than A
+    head = [
+        "alignment",
+        "loss A",
+        end,
+        f"{metric} barrier",
+        f"{confidence:g}% sure",
+        "verdict",
+        "positions",
+        "examples",
+    ]
     rows = [[*head, "evaluations", "of all", "time", ""]]
     for name in result.alignment.values:
         one = result.sel(alignment=name)
         used, whole = int(one.evaluations), int(one.evaluations_full)
         seconds = float(one.seconds_evaluate) + _seconds(one.get("seconds_align"))
-        cells = [str(name), f"{float(one.barrier):.3f}", _interval(one), str(one.verdict.item())]
+        cells = [str(name), *(f"{float(one.loss.isel(t=k)):.2f}" for k in (0, -1)), f"{float(one.barrier):.3f}"]
+        cells += [_interval(one), str(one.verdict.item())]
         cells += [f"{int((one.examples > 0).sum())} of {one.sizes['t']}", f"{int(one.examples.max()):,}", f"{used:,}"]
         rows.append([*cells, f"{100 * used / whole:.1f}%", f"{seconds:.1f} s", str(one.alignment_message.item())])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    left = {0, 3, len(widths) - 1}
+    left = {0, 5, len(widths) - 1}
     lines = (
         "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
         for row in rows

@@ -27,6 +27,8 @@ from lmc.pipeline.routes import state_of
 ALIGNED = "B aligned"
 """What the third mode of two networks is called."""
 
+_OF_A_PLAN = "; the permutation that the soft plan is rounded to"
+
 _OURS = {"module", "plane", "copies"}  # arguments of measure_basin that are made here
 
 
@@ -110,7 +112,11 @@ def basin(
             fitted[0], fitted[1], result.apply(fitted[1]), names=("A", "B", ALIGNED), parameters=parameters
         )
         copies = {ALIGNED: "B"}
-        known = {**provenance({name: result}, proof), "alignment_message": result.message, **known}
+        known = {
+            **provenance({name: result}, proof),
+            "alignment_message": result.message + _OF_A_PLAN * result.soft,
+            **known,
+        }
     else:
         plane = Plane.through(fitted[0], fitted[1], fitted[2], parameters=parameters)
         known = {**provenance({}, None), **known}

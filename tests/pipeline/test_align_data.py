@@ -28,8 +28,11 @@ def drawn(seed: int, count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_alignment_never_sees_what_the_barrier_is_reported_on():
-    with pytest.raises(UsageError, match="very examples that the barrier is reported on"):
+    with pytest.raises(UsageError, match="100% of the examples that the barrier is reported on"):
         lmc.barrier(MODEL, MODEL, OTHER, drawn(0), align="activations", align_data=drawn(0), points=3)
+    partly = tuple(torch.cat([one[:10], other[:30]]) for one, other in zip(drawn(0), drawn(1), strict=True))
+    with pytest.raises(UsageError, match="25% of the examples"):
+        lmc.barrier(MODEL, MODEL, OTHER, drawn(0), align="activations", align_data=partly, points=3)
     with pytest.raises(UsageError, match="pass data= to align"):
         lmc.barrier(MODEL, MODEL, OTHER, drawn(0), align="activations", points=3)
     result = lmc.barrier(MODEL, MODEL, OTHER, drawn(0), align="activations", align_data=drawn(1), points=3)
