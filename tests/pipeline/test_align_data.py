@@ -46,7 +46,7 @@ def test_the_default_is_the_training_split_and_only_where_needed():
     looking = pipeline.resolve_alignments(["activations"], 0).values()
     found = pipeline.alignment_data(looking, None, measured)
     assert found is not None and found.split == "train" and found.digest != measured.digest
-    with pytest.raises(UsageError, match="very examples"):
+    with pytest.raises(UsageError, match="100% of the examples"):
         pipeline.alignment_data(looking, None, open_data("digits", "train"))
     with pytest.raises(UsageError, match="pass --align-data"):
         pipeline.alignment_data(looking, None)
