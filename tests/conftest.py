@@ -9,6 +9,8 @@ import pytest
 
 # Before torch is imported, as the command line does it: threads that spin long starve whatever else runs here.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+if "PYTEST_XDIST_WORKER" in os.environ:  # each core has a worker of its own
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

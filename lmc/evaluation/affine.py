@@ -110,14 +110,12 @@ class SharedLayer:
 
     def at(self, point: int, inputs: Tensor) -> Tensor:
         """Return what the layer gives at a point, a new tensor."""
-        if not self._held:
-            self._held = [layer(inputs) for layer in self.corners]
-        return combine(self._held, self.coordinates[point])
+        return combine(self._corner_outputs(inputs), self.coordinates[point])
 
-    def stacked(self, inputs: Tensor) -> Tensor:
-        """Return what the layer gives at every point, shape (points, n, ...)."""
-        origin, *others = [layer(inputs) for layer in self.corners]
-        c = torch.as_tensor(self.coordinates, dtype=origin.dtype, device=origin.device)
+    def stacked(self, points: slice, inputs: Tensor) -> Tensor:
+        """Return what the layer gives at several points, shape (points, n, ...)."""
+        origin, *others = self._corner_outputs(inputs)
+        c = torch.as_tensor(self.coordinates[points], dtype=origin.dtype, device=origin.device)
         c = c.reshape(*c.shape, *[1] * origin.ndim)
         if not others:
             return origin.expand(len(c), *origin.shape).contiguous()
@@ -125,3 +123,8 @@ class SharedLayer:
         for k, held in enumerate(others[1:], 1):
             out.addcmul_(held - origin, c[:, k])
         return out
+
+    def _corner_outputs(self, inputs: Tensor) -> list[Tensor]:
+        if not self._held:
+            self._held = [layer(inputs) for layer in self.corners]
+        return self._held

@@ -101,9 +101,9 @@ class _Points:
         tensor = self.states[point][name].detach()
         return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
 
-    def values(self, name: str) -> Tensor:
-        """Return a tensor of every point, shape (points, ...)."""
-        return torch.stack([self.value(point, name) for point in range(len(self.states))])
+    def values(self, name: str, points: slice) -> Tensor:
+        """Return a tensor of several points, shape (points, ...)."""
+        return torch.stack([self.value(point, name) for point in range(points.start, points.stop)])
 
     def shared(self, network: nn.Module, seen: Trace, least: int) -> dict[str, SharedLayer]:
         """Return the layers that read the input, where their weights lie on a line or in a plane."""
@@ -158,29 +158,42 @@ def _agrees(
     return True
 
 
+_ROWS = 64
+"""Examples that a group of points should see at a time, so that its weights are worth reading."""
+
+
 @dataclass(frozen=True)
 class _Stacked:
-    """Runs a small network at all points at once."""
+    """Runs a small network at many points at once."""
 
-    network: nn.Module
-    points: int
+    networks: Sequence[nn.Module]
+    groups: Sequence[int]  # how many points each of them stands for
+    first: Sequence[SharedLayer]
     batch_size: int
     how: str = "all points at once"
 
-    def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        return outputs_tensor(self.network(inputs[0])).unflatten(0, (self.points, -1)).unbind()
+    def __call__(self, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
+        for layer in self.first:
+            layer.forget()
+        for network, count in zip(self.networks, self.groups, strict=True):
+            yield from outputs_tensor(network(inputs[0])).unflatten(0, (count, -1)).unbind()
 
     def at(self, tried: Sequence[int], inputs: Sequence[Tensor]) -> list[Tensor]:
-        outputs = self(inputs)
+        outputs = list(self(inputs))
         return [outputs[k] for k in tried]
 
 
 def _stacked(points: _Points, seen: Trace) -> _Stacked | None:
-    network, count = points.network(), len(points.states)
-    shared = points.shared(network, seen, least=0)
+    shared = points.shared(points.network(), seen, least=0)
     if len(shared) < len(seen.first):
         return None
-    return _Stacked(stack(network, shared, points.values), count, batch_size(count * seen.largest, points.device))
+    size = batch_size(_ROWS * seen.largest, points.device)  # points beside each other, here
+    groups = [slice(k, min(k + size, len(points.states))) for k in range(0, len(points.states), size)]
+    networks = [
+        stack(points.network(), group, shared, lambda name, group=group: points.values(name, group)) for group in groups
+    ]
+    counts = [group.stop - group.start for group in groups]
+    return _Stacked(networks, counts, list(shared.values()), batch_size(max(counts) * seen.largest, points.device))
 
 
 @dataclass(frozen=True)

@@ -84,13 +84,13 @@ class StackedLayerNorm(AbstractStacked):
 class StackedFirst(nn.Module):
     """A layer that reads the network's input, computed where it has to be and combined for every point."""
 
-    def __init__(self, shared: SharedLayer) -> None:
+    def __init__(self, shared: SharedLayer, points: slice) -> None:
         super().__init__()
-        self.shared = shared
+        self.shared, self.points = shared, points
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map n examples to rows (points * n, ...)."""
-        return self.shared.stacked(inputs).flatten(0, 1)
+        return self.shared.stacked(self.points, inputs).flatten(0, 1)
 
 
 STACKED: Mapping[type, Callable[..., AbstractStacked]] = {
@@ -99,7 +99,7 @@ STACKED: Mapping[type, Callable[..., AbstractStacked]] = {
     nn.LayerNorm: StackedLayerNorm,
 }
 
-_MOST_WEIGHTS = 2**18
+_MOST_WEIGHTS = 2**15
 """Of the layers behind the first, at one point: above it a point's own products fill the machine."""
 
 
@@ -116,17 +116,21 @@ def stackable(network: nn.Module, seen: Trace) -> bool:
     return bool(seen.first) and known and norms and all(map(seen.calls.get, layers)) and weights <= _MOST_WEIGHTS
 
 
-def stack(network: nn.Module, shared: Mapping[str, SharedLayer], values: Callable[[str], Tensor]) -> nn.Module:
-    """Return one network for all points.
+def stack(
+    network: nn.Module, points: slice, shared: Mapping[str, SharedLayer], values: Callable[[str], Tensor]
+) -> nn.Module:
+    """Return one network for several points.
 
     Parameters
     ----------
     network : nn.Module
         Stackable and in eval mode; it is changed.
+    points : slice
+        Of all that the shared layers know.
     shared : mapping of str to SharedLayer
         Every layer that reads the network's input.
     values : callable
-        From the name of a parameter or buffer to its values at every point, shape (points, ...).
+        From the name of a parameter or buffer to its values at these points, shape (points, ...).
 
     Returns
     -------
@@ -136,7 +140,7 @@ def stack(network: nn.Module, shared: Mapping[str, SharedLayer], values: Callabl
     replaced: dict[int, nn.Module] = {}
     for name, layer in network.named_modules():
         if name in shared:
-            replaced[id(layer)] = StackedFirst(shared[name])
+            replaced[id(layer)] = StackedFirst(shared[name], points)
         elif holds_tensors(layer):
             own = (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))
             weights = {key: values(f"{name}.{key}") for key, tensor in own if tensor.is_floating_point()}
