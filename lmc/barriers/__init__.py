@@ -2,6 +2,7 @@
 
 from lmc.barriers.adaptive import check_adaptive as check_adaptive
 from lmc.barriers.adaptive import measure_adaptive as measure_adaptive
+from lmc.barriers.basin import check_basin as check_basin
 from lmc.barriers.basin import measure_basin as measure_basin
 from lmc.barriers.closeness import activation_closeness as activation_closeness
 from lmc.barriers.distance import weight_distance as weight_distance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from lmc.datasets import as_data
 from lmc.evaluation.evaluate import Progress
 from lmc.evaluation.losses import Loss, loss_name
 from lmc.interpolation import Plane
+from lmc.units import WorkFolder
 
 _ROUNDING = 1e-5
 """Share of a saddle's height by which saddles differ that are one: an aligned copy computes in another order."""
@@ -50,6 +52,7 @@ def measure_basin(
     dtype: torch.dtype = torch.float32,
     memory: int = 2**30,
     attrs: Mapping[str, Any] | None = None,
+    work: WorkFolder | str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Measure loss and error on a plane, the basins of its modes, and the saddles between them.
@@ -90,6 +93,8 @@ def measure_basin(
         Room for the values of examples at the points that are evaluated together; ``examples`` keeps them all besides.
     attrs : mapping, optional
         Provenance to store; checked before anything is computed.
+    work : WorkFolder or path-like, optional
+        Folder that keeps the grid in parts as they are measured; what it holds already is not measured again.
     progress : callable, optional
         Such as ``tqdm.tqdm``.
 
@@ -112,7 +117,17 @@ def measure_basin(
     .. [1] Garipov et al. Loss Surfaces, Mode Connectivity, and Fast Ensembling of DNNs. NeurIPS 2018.
     .. [2] Draxler et al. Essentially No Barriers in Neural Network Energy Landscape. ICML 2018.
     """
-    _check_options(plane, levels, neighbours, copies or {}, confidence, resamples)
+    check_basin(
+        resolution=resolution,
+        margin=margin,
+        levels=levels,
+        neighbours=neighbours,
+        confidence=confidence,
+        resamples=resamples,
+    )
+    for name in (*(copies or {}), *(copies or {}).values()):
+        if name not in plane.names:
+            raise unknown("mode", name, plane.names)
     u, v = make_plane_grid(plane.coordinates, resolution=resolution, margin=margin)
     nodes = nodes_of(plane.coordinates, u, v)
     data, train = as_data(data), None if recalibrate is None else as_data(recalibrate, split="train")
@@ -137,9 +152,11 @@ def measure_basin(
     }
     schema.check_attrs(schema.sanitize_attrs(stored))
     points = GridPoints(module, plane, u, v, train, {"device": device, "dtype": dtype})
-    options = {"loss": loss, "batch_size": batch_size, "device": device, "dtype": dtype, "progress": progress}
+    options = {"loss": loss, "batch_size": batch_size, "device": device, "dtype": dtype}
+    options["normalizations"] = (data.normalization, data.normalization)
+    kept = {"work": WorkFolder.of(work), "progress": progress}
     bootstrap = {"resamples": resamples, "seed": seed, "confidence": confidence}
-    values = evaluate_grid(points, data, options, **bootstrap, memory=memory, examples=examples)
+    values = evaluate_grid(points, data, options, **bootstrap, **kept, memory=memory, examples=examples)
     found = values.variables((u.size, v.size), examples)
     found |= _modes(found, nodes, plane, copies or {})
     found |= _saddles(values, nodes, (u.size, v.size), neighbours, confidence)
@@ -215,14 +232,17 @@ def _components(
     }
 
 
-def _check_options(
-    plane: Plane,
-    levels: Sequence[float] | None,
-    neighbours: int,
-    copies: Mapping[str, str],
-    confidence: float,
-    resamples: int,
+def check_basin(
+    *,
+    resolution: int = 25,
+    margin: float | None = None,
+    levels: Sequence[float] | None = None,
+    neighbours: int = 4,
+    confidence: float = 0.95,
+    resamples: int = 1000,
 ) -> None:
+    """Raise UsageError or GridError for settings of :func:`measure_basin` that make no sense, before any long work."""
+    make_plane_grid(np.zeros((1, 2)), resolution=resolution, margin=margin)
     if levels is not None and (not len(levels) or not np.isfinite(np.asarray(levels, dtype=np.float64)).all()):
         raise UsageError(f"levels are finite values of the loss, one or more, not {list(levels)}.")
     if neighbours not in (4, 8):
@@ -231,9 +251,6 @@ def _check_options(
         raise UsageError(f"confidence must lie between 0 and 1 (0.95, say), got {confidence}.")
     if resamples < 1:
         raise UsageError(f"resamples must be at least 1, got {resamples}.")
-    for name in (*copies, *copies.values()):
-        if name not in plane.names:
-            raise unknown("mode", name, plane.names)
 
 
 def _label(dataset: xr.Dataset, plane: Plane, confidence: float, loss: str) -> None:

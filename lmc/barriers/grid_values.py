@@ -14,9 +14,13 @@ from torch import Tensor, nn
 
 from lmc._errors import InputError
 from lmc.barriers.intervals import bootstrap_means
+from lmc.barriers.parts import evaluate_paths
+from lmc.barriers.setting import Setting
 from lmc.datasets import AbstractData
-from lmc.evaluation import PathEvaluation, evaluate_path
+from lmc.evaluation import PathEvaluation
+from lmc.evaluation.evaluate import Progress
 from lmc.interpolation import Plane, batchnorm_layers, reset_batchnorm
+from lmc.units import WorkFolder
 
 _BYTES = 4 + 1 + 8
 """Of one example at one point: its loss, whether it is correct, and either in float64 for the bootstrap."""
@@ -83,12 +87,18 @@ def evaluate_grid(
     confidence: float,
     memory: int,
     examples: bool,
+    work: WorkFolder | None = None,
+    progress: Progress | None = None,
 ) -> GridValues:
-    """Evaluate every point of the grid; values of examples are reduced chunk by chunk, and dropped unless kept."""
+    """Evaluate every point of the grid; values of examples are reduced chunk by chunk, and dropped unless kept.
+
+    What a work folder holds already is taken from there.
+    """
     held = max(1, memory // (_BYTES * (data.size or _UNKNOWN_SIZE)))
     size, seconds, parts, kept = 0, 0.0, [], []
     for start in range(0, points.count, held):
-        found = _evaluate(points, np.arange(start, min(start + held, points.count)), data, options)
+        numbers = np.arange(start, min(start + held, points.count), dtype=np.float64)
+        found = _evaluate(points, Setting(points.module, data, numbers, **options), work, progress)
         kinds = [found.example_loss] + ([] if found.example_correct is None else [found.example_correct])
         mean = np.stack([kind.mean(axis=1, dtype=np.float64) for kind in kinds])
         # One seed draws the same resamples for every chunk.
@@ -103,10 +113,11 @@ def evaluate_grid(
 
 
 def _evaluate(
-    points: GridPoints, numbers: NDArray[np.int64], data: AbstractData, options: dict[str, Any]
+    points: GridPoints, setting: Setting, work: WorkFolder | None, progress: Progress | None
 ) -> PathEvaluation:
+    statistics = 0 if points.train is None else points.train.size or 0
     try:
-        return evaluate_path(points.module, points, numbers, data, **options)
+        return evaluate_paths(setting, {"plane": points}, work=work, extra_examples=statistics, progress=progress)[0]
     except InputError as error:
         if type(error) is not InputError:
             raise

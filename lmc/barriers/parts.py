@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from lmc.barriers.setting import Setting
 from lmc.evaluation import PathEvaluation, evaluate_path
 from lmc.evaluation.engine import load_copy
-from lmc.evaluation.evaluate import Progress
+from lmc.evaluation.evaluate import Path, Progress
 from lmc.evaluation.inputs import network_inputs
-from lmc.interpolation import AbstractPath
 from lmc.units import Unit, WorkFolder, code_digest, fingerprint
 
 _PART = 4e12
@@ -27,7 +26,7 @@ _PART = 4e12
 
 def evaluate_paths(
     setting: Setting,
-    paths: Mapping[str, AbstractPath],
+    paths: Mapping[str, Path],
     *,
     work: WorkFolder | None = None,
     extra_examples: int = 0,
@@ -87,9 +86,7 @@ def describe_work(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _evaluate(
-    setting: Setting, path: AbstractPath, t: NDArray[np.float64], progress: Progress | None
-) -> PathEvaluation:
+def _evaluate(setting: Setting, path: Path, t: NDArray[np.float64], progress: Progress | None) -> PathEvaluation:
     return evaluate_path(
         setting.module,
         path,
@@ -104,9 +101,7 @@ def _evaluate(
     )
 
 
-def _evaluated_dataset(
-    setting: Setting, path: AbstractPath, t: NDArray[np.float64], progress: Progress | None
-) -> xr.Dataset:
+def _evaluated_dataset(setting: Setting, path: Path, t: NDArray[np.float64], progress: Progress | None) -> xr.Dataset:
     found = _evaluate(setting, path, t, progress)
     values: dict[str, Any] = {"example_loss": (("t", "example"), found.example_loss), "seconds": found.seconds}
     if found.example_correct is not None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from lmc._errors import UsageError
-from lmc.cli.common import Common, check_writable, describe_model, describe_proof, free_name, renaming
+from lmc.cli.common import Common, check_writable, describe_model, describe_proof, renaming
+from lmc.cli.resuming import choose_output, kept_parts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,6 +41,7 @@ def basin(
     neighbours: int = 4,
     recalibrate: Annotated[bool, Parameter(negative="")] = False,
     examples: Annotated[bool, Parameter(negative="")] = False,
+    resume: Annotated[bool, Parameter(negative="")] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     figure: Path | None = None,
     surface: Path | None = None,
@@ -90,6 +92,8 @@ def basin(
         Reset BatchNorm statistics on training data at every point, the modes included.
     examples
         Keep the loss of every example at every point in the netCDF file, not only means and intervals.
+    resume
+        Go on with what an interrupted run of the same command left in OUTPUT.parts.
     output
         NetCDF file to write; basin.nc, or the next free number, by default.
     figure
@@ -103,7 +107,7 @@ def basin(
     common.start()
     files = [one for one in (a, b, c) if one is not None]
     _check_request(files, align, random_directions)
-    output = output or free_name("basin", ".nc")
+    output = output or choose_output("basin", ".nc", resume)
     figure = figure or output.with_suffix(".png")
     check_writable(output, ".nc", files)
     for picture in filter(None, (figure, surface)):
@@ -115,29 +119,31 @@ def basin(
     aligning = pipeline.alignment_data(methods.values(), align_data, measured, data_dir=common.data_dir)
     proof = _prove(models[0], spec, common) if methods else None
     train = open_data(measured.reference, "train", common.data_dir) if recalibrate else None
-    result = pipeline.basin(
-        models[0].architecture.module,
-        [one.state for one in models],
-        measured,
-        align=align or "weights",
-        align_data=aligning,
-        proof=proof,
-        seed=common.seed,
-        resolution=resolution,
-        margin=margin,
-        levels=level,
-        neighbours=neighbours,
-        recalibrate=train,
-        examples=examples,
-        device=common.device,
-        dtype=common.torch_dtype,
-        attrs={**_sources(models), "command": shlex.join(["lmc", *sys.argv[1:]])},
-        progress=common.progress,
-    )
-    schema.write(result, output)
-    plotting.save_figure(plotting.plot_basin(result).figure, figure)
-    if surface is not None:
-        plotting.save_figure(plotting.plot_basin_surface(result).figure, surface)
+    with kept_parts(output, resume, common) as parts:
+        result = pipeline.basin(
+            models[0].architecture.module,
+            [one.state for one in models],
+            measured,
+            align=align or "weights",
+            align_data=aligning,
+            proof=proof,
+            seed=common.seed,
+            resolution=resolution,
+            margin=margin,
+            levels=level,
+            neighbours=neighbours,
+            recalibrate=train,
+            examples=examples,
+            device=common.device,
+            dtype=common.torch_dtype,
+            attrs={**_sources(models), "command": shlex.join(["lmc", *sys.argv[1:]])},
+            work=parts,
+            progress=common.progress,
+        )
+        schema.write(result, output)
+        plotting.save_figure(plotting.plot_basin(result).figure, figure)
+        if surface is not None:
+            plotting.save_figure(plotting.plot_basin_surface(result).figure, surface)
     written = [str(path) for path in (output, figure, surface) if path is not None]
     if common.json:
         print(json.dumps(as_json(result, models, measured, written)))

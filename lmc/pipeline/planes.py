@@ -14,15 +14,16 @@ from lmc._errors import UsageError, did_you_mean
 from lmc._types import StateDict
 from lmc.alignment import AbstractAlignment, Identity
 from lmc.architectures import fit_state
-from lmc.barriers import measure_basin
+from lmc.barriers import check_basin, measure_basin
 from lmc.checkpoints import Checkpoint
-from lmc.datasets import AbstractData, as_data
+from lmc.datasets import as_data
 from lmc.interpolation import Plane
 from lmc.pipeline.align_data import check_apart
 from lmc.pipeline.compare import align_all, first_examples, provenance, resolve_alignments
 from lmc.pipeline.kept import Alignment
 from lmc.pipeline.prove import Proof, prove
 from lmc.pipeline.routes import state_of
+from lmc.units import WorkFolder
 
 ALIGNED = "B aligned"
 """What the third mode of two networks is called."""
@@ -90,6 +91,8 @@ def basin(
     for setting in settings:
         if setting not in possible:
             raise UsageError(f"lmc.basin has no setting {setting!r}.{did_you_mean(setting, possible)}")
+    checked = inspect.signature(check_basin).parameters
+    check_basin(**{name: value for name, value in settings.items() if name in checked})
     if not 1 <= len(states) <= 3:
         raise UsageError(f"A plane is around one network, or through two or three; got {len(states)}.")
     fitted = [fit_state(state_of(state, name), model, name) for state, name in zip(states, "ABC", strict=False)]
@@ -107,7 +110,9 @@ def basin(
         method = _one_alignment(align, seed)
         if proof is None:
             proof = prove(model, first_examples(measured) if example_inputs is None else example_inputs)
-        name, result = _align(method, fitted[0], fitted[1], proof, aligning, model)
+        name, result = _align(
+            method, fitted[0], fitted[1], proof, {"data": aligning, "module": model, "work": settings.get("work")}
+        )
         plane = Plane.through(
             fitted[0], fitted[1], result.apply(fitted[1]), names=("A", "B", ALIGNED), parameters=parameters
         )
@@ -134,11 +139,7 @@ def _one_alignment(align: str | AbstractAlignment, seed: int) -> dict[str, Abstr
 
 
 def _align(
-    methods: Mapping[str, AbstractAlignment],
-    a: StateDict,
-    b: StateDict,
-    proof: Proof,
-    data: AbstractData | None,
-    module: nn.Module,
+    methods: Mapping[str, AbstractAlignment], a: StateDict, b: StateDict, proof: Proof, given: dict[str, Any]
 ) -> tuple[str, Alignment]:
-    return next(iter(align_all(methods, a, b, proof, data=data, module=module).items()))
+    given["work"] = WorkFolder.of(given["work"])
+    return next(iter(align_all(methods, a, b, proof, **given).items()))

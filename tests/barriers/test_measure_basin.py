@@ -13,7 +13,7 @@ from torch import nn
 
 from lmc import schema
 from lmc._errors import GridError, InputError, SchemaError, UsageError
-from lmc.barriers import measure_basin
+from lmc.barriers import measure_basin, parts
 from lmc.datasets import StreamedData, as_data
 from lmc.evaluation import evaluate_path, evaluate_state
 from lmc.interpolation import LinearPath, Plane
@@ -235,3 +235,24 @@ def test_a_loss_that_is_not_finite_is_refused_with_where_on_the_plane() -> None:
 
     with pytest.raises(InputError, match=r"On the plane, where t counts the points.*smaller margin"):
         measure_basin(MODULE, PLANE, DATA, loss=loss, **SMALL)
+
+
+def test_an_interrupted_grid_goes_on_with_the_same_numbers(tmp_path, monkeypatch) -> None:
+    """Parts of a few points each; the third one is interrupted."""
+    monkeypatch.setattr(parts, "_PART", 5 * 2 * 50 * sum(p.numel() for p in MODULE.parameters()))
+    whole = measure_basin(MODULE, PLANE, DATA, levels=[1.0], work=tmp_path / "whole", **SMALL)
+    original, calls = parts.evaluate_path, []
+
+    def interrupted(module, path, t, data, **options):
+        calls.append(t)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(module, path, t, data, **options)
+
+    monkeypatch.setattr(parts, "evaluate_path", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure_basin(MODULE, PLANE, DATA, levels=[1.0], work=tmp_path / "cut", **SMALL)
+    resumed = measure_basin(MODULE, PLANE, DATA, levels=[1.0], work=tmp_path / "cut", **SMALL)
+    total = sum(len(t) for t in calls) - len(calls[2])
+    assert len(calls) > 4 and total == whole.u.size * whole.v.size, "what was there is not measured again"
+    xr.testing.assert_identical(*(one.drop_vars("seconds_evaluate").drop_attrs() for one in (whole, resumed)))
