@@ -58,7 +58,7 @@ class Descent:
         for name in order(waiting) if order else self._known_first(waiting):
             step, _, _ = self._best(name)
             self._worths.move(step, close=True)
-            self._permutation = self._problem.spec.compose(self._permutation, step)
+            self._permute(step)
 
     def _known_first(self, names: list[str]) -> Iterator[str]:
         waiting = list(names)
@@ -144,8 +144,16 @@ class Descent:
             if gain <= 0:
                 return 0.0
         self._worths.move(step)
-        self._permutation = problem.spec.compose(self._permutation, step)
+        self._permute(step)
         return gain
+
+    def _permute(self, step: dict[str, NDArray[np.int64]]) -> None:
+        """Remember the step; by itself where no other group's order is told by it."""
+        nested = any(name in self._problem.nested for name in step)
+        if nested:
+            self._permutation = self._problem.spec.compose(self._permutation, step)
+        else:
+            self._permutation |= {name: self._permutation[name][perm] for name, perm in step.items()}
 
 
 def _places(worth: NDArray[np.floating]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -20,9 +21,6 @@ training has made almost alike (to 1e-3 in grokked attention heads) are told apa
 _LARGE = 2**33
 """Multiplications above which a product is worth the search for the machine's fastest kernel."""
 
-_ENTRIES = 2**27
-"""Entries of all sums up to which they are float64 (one gibibyte); products above _SMALL are float32 in any case."""
-
 
 class Problem:
     """What all restarts share: the parameters, and where the groups lie in them.
@@ -38,13 +36,14 @@ class Problem:
         self.lying = {name: spec.axes_of[name] for name in names}
         work = sum(self.groups[name].units * a[axis.param].numel() for name, axes in self.axes.items() for axis in axes)
         self.dtype = torch.float64 if work <= _SMALL else torch.float32
-        entries = sum(group.units**2 for group in spec.groups)
-        self.sum_dtype = torch.float64 if work <= _SMALL or entries <= _ENTRIES else torch.float32
         kept = self.dtype if work <= _SMALL else None
         self.a = {name: a[name].detach().to(kept or a[name].dtype) for name in sorted(names)}
         self.b = {name: b[name].detach().to(kept or b[name].dtype) for name in sorted(names)}
+        self.device = next(iter(self.a.values())).device if self.a else torch.device("cpu")
         self.inside = {g.name: [c.name for c in spec.groups if c.over == ((g.name, g.size),)] for g in spec.groups}
         self.outer = {child: name for name, children in self.inside.items() for child in children}
+        over = {g.name: [outer for outer, _ in g.over] for g in spec.groups if g.over}
+        self.nested = {*over, *(outer for outers in over.values() for outer in outers)}
         # What no group moves adds the same to every permutation.
         fixed = {name: tensor for name, tensor in b.items() if name not in names | spec.buffers | set(spec.aliases)}
         self.fixed = inner(a, fixed)
@@ -74,12 +73,13 @@ class Problem:
         shared = [(axis.param, axis.dim) for child in self.inside[name] for axis in self.axes[child]]
         return len(set(params)) < len(params) or len(set(shared)) < len(shared)
 
-    def product(self, axis: Axis, b: Tensor, a: Tensor) -> Tensor:
-        """Return the inner product of every unit of B (rows) with every unit of A along one axis, blocks included."""
+    def add_products(self, total: Tensor, axis: Axis, b: Tensor, a: Tensor, sign: int = 1) -> None:
+        """Add the inner product of every unit of B (rows) with every unit of A along one axis, blocks included."""
         rows, columns = (axis.units(tensor.to(self.dtype)) for tensor in (b, a))
         if rows.shape[0] * rows.shape[1] * columns.shape[0] < _LARGE:
-            return rows @ columns.T
-        return inner_products(rows, columns)
+            total.addmm_(rows, columns.T, alpha=sign)
+        else:
+            total.add_(inner_products(rows, columns), alpha=sign)
 
 
 def inner(a: StateDict, b: StateDict) -> float:
@@ -109,17 +109,19 @@ class PairWorths:
         """Return what each pairing of a group's units is worth, shape (units of B, units of A), blocks included."""
         if name not in self._sums:
             units = self._problem.groups[name].units
-            total = torch.zeros(units, units, dtype=self._problem.sum_dtype)
+            self._sums[name] = torch.zeros(units, units, dtype=self._problem.dtype, device=self._problem.device)
             for axis in self._problem.axes[name]:
-                total += self._fresh(name, axis).to(total.device)
-            self._sums[name] = total
-        return self._sums[name].numpy()
+                self._add_whole(name, axis, self.b[axis.param], self.open)
+        return self._sums[name].cpu().numpy()
 
     def known(self, name: str) -> float:
         """Return the share of a group's weights that no other open group moves."""
         sizes = {axis: self._problem.a[axis.param].numel() for axis in self._problem.axes[name]}
         known = sum(
-            size * np.prod([1 - _covered(other, self._problem.a[axis.param]) for other in self._blurred(name, axis)])
+            size
+            * np.prod(
+                [1 - _covered(other, self._problem.a[axis.param]) for other in self._blurred(name, axis, self.open)]
+            )
             for axis, size in sizes.items()
         )
         return float(known / max(sum(sizes.values()), 1))
@@ -128,49 +130,41 @@ class PairWorths:
         """Permute B further, and bring all sums up to date; with ``close``, the groups moved are open no more."""
         params = sorted({axis.param for moved in step for axis in self._problem.axes[moved]})
         self._turn(step)
-        if close:
-            before = set(self.open)
-            self.open -= set(step)
+        before = set(self.open)
+        self.open -= set(step) if close else set()
         for param in params:
             old, (dim, index) = self.b[param], self._index(param, step)
             changed = None if index is None else np.flatnonzero(index != np.arange(len(index)))
             if changed is not None and not len(changed) and not close:
                 continue
-            near = [(name, axis) for name, axis in self._problem.lying[param] if name in self._sums and name not in step]
+            near = [
+                (name, axis) for name, axis in self._problem.lying[param] if name in self._sums and name not in step
+            ]
             if close or changed is None:
                 self.b[param] = self._problem.spec.permute(param, old, step)
                 self._own.add(param)
                 for name, axis in near:
-                    self._add(name, axis, self.b[param], old, before if close else self.open)
+                    self._add_whole(name, axis, self.b[param], self.open)
+                    self._add_whole(name, axis, old, before, sign=-1)
             else:
                 where, source = (torch.from_numpy(one) for one in (changed, index[changed]))
                 self._add_part(param, near, dim, where.to(old.device), source.to(old.device))
 
-    def _fresh(self, name: str, axis: Axis) -> Tensor:
-        """Return one axis' part of a sum, in which other open groups are averaged out."""
-        a, b = (state[axis.param].to(self._problem.dtype) for state in (self._problem.a, self.b))
-        for other in self._blurred(name, axis):
+    def _add_whole(self, name: str, axis: Axis, b: Tensor, opened: Collection[str], sign: int = 1) -> None:
+        """Add one axis of a tensor to a sum, or take it away; other open groups are averaged out."""
+        a, b = (tensor.to(self._problem.dtype) for tensor in (self._problem.a[axis.param], b))
+        for other in self._blurred(name, axis, opened):
             if other.positions is None:
                 a, b = a.sum(other.dim, keepdim=True), b.mean(other.dim, keepdim=True)
             else:
                 b = averaged(other, b)
-        return self._problem.product(axis, b, a)
+        self._problem.add_products(self._sums[name], axis, b, a, sign)
 
-    def _blurred(self, name: str, axis: Axis, opened: Collection[str] | None = None) -> list[Axis]:
+    def _blurred(self, name: str, axis: Axis, opened: Collection[str]) -> list[Axis]:
         """Return the axes of open groups that the worth along one axis sums over."""
-        opened = self.open if opened is None else opened
         relatives = set(self._problem.relatives(name)) - {name}
         lying = self._problem.lying[axis.param] if opened else ()
         return [one for other, one in lying if one.dim != axis.dim and other in opened and other not in relatives]
-
-    def _add(self, name: str, axis: Axis, new: Tensor, old: Tensor, opened: Collection[str]) -> None:
-        """Add what a change of a whole tensor makes to a sum."""
-        new, old = (tensor.to(self._problem.dtype) for tensor in (new, old))
-        for other in self._blurred(name, axis, opened):
-            old = averaged(other, old)
-        for other in self._blurred(name, axis):
-            new = averaged(other, new)
-        self._sums[name] += self._problem.product(axis, new - old, self._problem.a[axis.param])
 
     def _add_part(self, param: str, near: list, dim: int, where: Tensor, source: Tensor) -> None:
         """Move some positions of one dimension, and add what that makes to the sums over it."""
@@ -185,7 +179,7 @@ class PairWorths:
             elif name in self._sums:
                 change = new_part.to(self._problem.dtype) - old_part if change is None else change
                 a = self._problem.a[param].index_select(dim, where) if a is None else a
-                self._sums[name] += self._problem.product(axis, change, a)
+                self._problem.add_products(self._sums[name], axis, change, a)
         if param not in self._own:
             self.b[param] = old.clone()
             self._own.add(param)
@@ -213,7 +207,9 @@ class PairWorths:
             elif name in self._sums:
                 group = problem.groups[name]
                 rows = group.old_blocks(places)[:, None] * group.size + perm.reshape(-1, group.size)
-                self._sums[name] = self._sums[name].index_select(0, torch.from_numpy(rows.ravel()))
+                self._sums[name] = self._sums[name].index_select(
+                    0, torch.from_numpy(rows.ravel()).to(self._problem.device)
+                )
         for name in set(self._sums) - set(step):
             if any(_overlap(axis, other) for moved in step for axis, other in self._beside(name, moved)):
                 self._sums.pop(name)

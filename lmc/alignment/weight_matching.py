@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from lmc._errors import UsageError
-from lmc._types import Permutation, StateDict
+from lmc._errors import UsageError, unknown
+from lmc._types import StateDict
 from lmc.alignment.base import AbstractAlignment, check_seed
-from lmc.alignment.descent import Descent, Run
+from lmc.alignment.descent import Descent, Order, Run
 from lmc.alignment.pair_worths import Problem
 from lmc.alignment.pair_worths import inner as inner
 from lmc.alignment.result import AlignmentResult
 from lmc.datasets import AbstractData
-from lmc.symmetry import Axis, PermutationGroup, PermutationSpec
+from lmc.symmetry import PermutationSpec
 
 
 @dataclass(frozen=True)
@@ -31,16 +28,28 @@ class WeightMatching(AbstractAlignment):
 
     One group at a time is optimised exactly, the others held: a linear assignment on the sum of the Gram matrices of
     all its axes; heads together with what lies inside them. Start and order of the groups decide which of many local
-    optima is reached, so several are tried and the best objective is kept.
+    optima is reached, so several are tried and the best objective is kept:
+
+    - inward, from nothing: each group is first placed by the weights whose other ends are known (fixed inputs and
+      outputs, groups placed before it), the best known one next; what is not placed yet counts as the mean of all its
+      permutations. With most other ends in unknown order, as in a residual stream, they would drown what is known;
+    - B as it is;
+    - a random permutation;
+    - inward, the groups in random order.
 
     Parameters
     ----------
     restarts : int
-        Random orders tried: the first starts from B as it is, every second of the others from a random permutation.
+        Starts tried, in that order: the first once, the others in turn.
     sweeps : int
         Most passes over all groups in one restart.
+    order : str
+        Of the groups in a sweep: ``random``, or ``forward`` or ``backward``, as in the forward pass or against it;
+        then the first start places them in that order, too.
+    start : str
+        ``inward``, or ``same``: B as it is and random permutations only, in turn.
     seed : int
-        Seed of the orders.
+        Seed of orders and permutations.
 
     References
     ----------
@@ -49,6 +58,8 @@ class WeightMatching(AbstractAlignment):
 
     restarts: int = 8
     sweeps: int = 100
+    order: str = "random"
+    start: str = "inward"
     seed: int = 0
 
     citation: ClassVar[str] = """@inproceedings{ainsworth2023git,
@@ -62,7 +73,14 @@ class WeightMatching(AbstractAlignment):
         for name in ("restarts", "sweeps"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise UsageError(f"weights: {name} must be a positive integer, got {getattr(self, name)!r}.")
+        for name, known in (("order", ("random", "forward", "backward")), ("start", ("inward", "same"))):
+            if getattr(self, name) not in known:
+                raise unknown(f"weights: {name}", str(getattr(self, name)), known)
         check_seed(self.seed)
+
+    def continued(self) -> WeightMatching:
+        """Start from B as it is, where another method has put it."""
+        return replace(self, start="same")
 
     def align(
         self,
@@ -81,8 +99,10 @@ class WeightMatching(AbstractAlignment):
         runs = [self._restart(problem, restart) for restart in range(1 if single else self.restarts)]
         best = max(runs, key=lambda run: run.trace[-1])
         objectives = tuple(run.trace[-1] for run in runs)
+        asked = {"order": (self.order, "random"), "start": (self.start, "inward")}
+        options = "".join(f"&{name}={value}" for name, (value, default) in asked.items() if value != default)
         return AlignmentResult(
-            f"weights?restarts={self.restarts}&sweeps={self.sweeps}&seed={self.seed}",
+            f"weights?restarts={self.restarts}&sweeps={self.sweeps}{options}&seed={self.seed}",
             spec,
             best.permutation,
             objective=best.trace[-1],
@@ -97,20 +117,25 @@ class WeightMatching(AbstractAlignment):
         )
 
     def _restart(self, problem: Problem, restart: int) -> Run:
-        import os
-        modes = os.environ.get("MODES", "isrj")
-        mode = modes[restart % len(modes)]
         rng = np.random.default_rng((self.seed, restart))
-        start = problem.spec.random(int(rng.integers(2**31))) if mode == "r" else None
-        descent = Descent(problem, start)
-        def order(names): return list(map(str, rng.permutation(names)))
-        if mode in "ij":
-            descent.inward(None if mode == "i" else order)
+        starts = ("same", "random") if self.start == "same" else ("same", "random", "inward")
+        start = self.start if restart == 0 else starts[(restart - (self.start == "inward")) % len(starts)]
+        descent = Descent(problem, problem.spec.random(int(rng.integers(2**31))) if start == "random" else None)
+        order = _orders(problem.spec, rng)[self.order]
+        if start == "inward":
+            descent.inward(None if self.order == "random" and restart == 0 else order)
         return descent.run(order, self.sweeps)
+
+
+def _orders(spec: PermutationSpec, rng: np.random.Generator) -> dict[str, Order]:
+    forward = {group.name: place for place, group in enumerate(spec.groups)}
+    return {
+        "random": lambda names: list(map(str, rng.permutation(names))),
+        "forward": lambda names: sorted(names, key=forward.__getitem__),
+        "backward": lambda names: sorted(names, key=forward.__getitem__, reverse=True),
+    }
 
 
 def _message(best: Run, objectives: tuple[float, ...], sweeps: int) -> str:
     kept = f"best of {len(objectives)} restarts" if len(objectives) > 1 else f"{len(best.trace) - 1} sweeps"
     return kept if best.converged else f"{kept}, not converged after {sweeps} sweeps"
-
-
