@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Mapping
 
@@ -39,6 +40,7 @@ class Problem:
         kept = self.dtype if work <= _SMALL else None
         self.a = {name: a[name].detach().to(kept or a[name].dtype) for name in sorted(names)}
         self.b = {name: b[name].detach().to(kept or b[name].dtype) for name in sorted(names)}
+        self._entangled: dict[str, bool] = {}
         self.device = next(iter(self.a.values())).device if self.a else torch.device("cpu")
         self.inside = {g.name: [c.name for c in spec.groups if c.over == ((g.name, g.size),)] for g in spec.groups}
         self.outer = {child: name for name, children in self.inside.items() for child in children}
@@ -66,12 +68,15 @@ class Problem:
     def entangled(self, name: str) -> bool:
         """Say whether a step's worth is not exactly what it gains.
 
-        So it is where a group lies twice in one tensor, or two groups inside the same one share a dimension: there the
+        So it is where a group lies twice in one tensor, or two groups inside the same one meet in a tensor: there the
         objective is no sum over the units.
         """
-        params = [axis.param for axis in self.axes[name]]
-        shared = [(axis.param, axis.dim) for child in self.inside[name] for axis in self.axes[child]]
-        return len(set(params)) < len(params) or len(set(shared)) < len(shared)
+        if name not in self._entangled:
+            params = [axis.param for axis in self.axes[name]]
+            pairs = itertools.combinations([self.axes[child] for child in self.inside[name]], 2)
+            met = any(_meet(x, y) for one, other in pairs for x, y in itertools.product(one, other))
+            self._entangled[name] = met or len(set(params)) < len(params)
+        return self._entangled[name]
 
     def add_products(self, total: Tensor, axis: Axis, b: Tensor, a: Tensor, sign: int = 1) -> None:
         """Add the inner product of every unit of B (rows) with every unit of A along one axis, blocks included."""
@@ -116,15 +121,13 @@ class PairWorths:
 
     def known(self, name: str) -> float:
         """Return the share of a group's weights that no other open group moves."""
-        sizes = {axis: self._problem.a[axis.param].numel() for axis in self._problem.axes[name]}
-        known = sum(
-            size
-            * np.prod(
-                [1 - _covered(other, self._problem.a[axis.param]) for other in self._blurred(name, axis, self.open)]
-            )
-            for axis, size in sizes.items()
-        )
-        return float(known / max(sum(sizes.values()), 1))
+        known = total = 0.0
+        for axis in self._problem.axes[name]:
+            tensor = self._problem.a[axis.param]
+            total += tensor.numel()
+            unknown = (_covered(other, tensor) for other in self._blurred(name, axis, self.open))
+            known += tensor.numel() * math.prod(1 - share for share in unknown)
+        return known / max(total, 1)
 
     def move(self, step: Mapping[str, NDArray[np.int64]], *, close: bool = False) -> None:
         """Permute B further, and bring all sums up to date; with ``close``, the groups moved are open no more."""
@@ -224,6 +227,11 @@ class PairWorths:
 
 def _covered(axis: Axis, tensor: Tensor) -> float:
     return 1.0 if axis.positions is None else axis.positions.size / tensor.shape[axis.dim]
+
+
+def _meet(one: Axis, other: Axis) -> bool:
+    """Say whether the order of one counts for the other: in two dimensions of a tensor, or at shared positions."""
+    return one.param == other.param and (one.dim != other.dim or _overlap(one, other))
 
 
 def _overlap(one: Axis, other: Axis) -> bool:
