@@ -137,13 +137,14 @@ class PairWorths:
         self.open -= set(step) if close else set()
         for param in params:
             old, (dim, index) = self.b[param], self._index(param, step)
-            changed = None if index is None else np.flatnonzero(index != np.arange(len(index)))
-            if changed is not None and not len(changed) and not close:
+            changed = np.flatnonzero(index != np.arange(len(index)))
+            plain = len(index) > 0 and not close
+            if plain and not len(changed):
                 continue
             near = [
                 (name, axis) for name, axis in self._problem.lying[param] if name in self._sums and name not in step
             ]
-            if close or changed is None:
+            if not plain:
                 self.b[param] = self._problem.spec.permute(param, old, step)
                 self._own.add(param)
                 for name, axis in near:
@@ -188,12 +189,12 @@ class PairWorths:
             self._own.add(param)
         self.b[param].index_copy_(dim, where, new_part)
 
-    def _index(self, param: str, step: Mapping[str, NDArray[np.int64]]) -> tuple[int, NDArray[np.int64] | None]:
-        """Return the one dimension that a step moves in a tensor and its index there; None where it is not so plain."""
+    def _index(self, param: str, step: Mapping[str, NDArray[np.int64]]) -> tuple[int, NDArray[np.int64]]:
+        """Return the one dimension that a step moves in a tensor and its index there; empty where it is less plain."""
         moved = [(name, axis) for name, axis in self._problem.lying[param] if name in step]
         dim = moved[0][1].dim
         if any(axis.given is not None or axis.dim != dim for _, axis in moved):
-            return dim, None
+            return dim, np.empty(0, dtype=np.int64)
         index = np.arange(self.b[param].shape[dim])
         for name, axis in moved:
             index = index[axis.index(len(index), step[name])]
