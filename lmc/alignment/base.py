@@ -34,6 +34,10 @@ class AbstractAlignment(ABC):
         """What the method cannot do without, beside weights: ``none``, ``module``, or ``data`` (and the module)."""
         return "none"
 
+    def continued(self) -> AbstractAlignment:
+        """Return the method as it is run after another one in a composition: from where that has put B."""
+        return self
+
     @abstractmethod
     def align(
         self,

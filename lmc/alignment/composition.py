@@ -52,7 +52,7 @@ class Composition(AbstractAlignment):
         """Run all of them."""
         permutation = spec.identity()
         results: list[AlignmentResult] = []
-        for method in self.methods:
+        for method in (self.methods[0], *(method.continued() for method in self.methods[1:])):
             results.append(method.align(a, spec.apply(b, permutation), spec, data, module=module))
             permutation = spec.compose(permutation, results[-1].permutation)
         return replace(

@@ -65,17 +65,28 @@ class Axis:
         rows = rows.reshape(blocks, len(owners) // blocks, copies, size, -1)
         return rows.permute(0, 3, 1, 2, 4).reshape(blocks * size, -1)
 
-    def move(self, tensor: Tensor, permutation: NDArray[np.int64]) -> Tensor:
-        """Return the tensor with the units of this axis permuted: ``new[i] = old[perm[i]]``, block by block."""
+    def index(self, length: int, permutation: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return where each of the dimension's ``length`` positions comes from: ``new[i] = old[index[i]]``.
+
+        Not for an axis whose blocks another dimension tells apart (``given``): there is no one index for all of them.
+        """
         if self.positions is None:
-            return tensor.index_select(self.dim, torch.from_numpy(permutation).to(tensor.device))
+            return permutation
         perms = permutation.reshape(-1, permutation.shape[-1])
         blocks = np.arange(len(perms))[:, None, None]
         copies = np.arange(self.positions.shape[1])[:, None]
-        if self.given is None:
-            index = np.arange(tensor.shape[self.dim])
-            index[self.positions] = self.positions[blocks, copies, perms[:, None, :]]
+        index = np.arange(length)
+        index[self.positions] = self.positions[blocks, copies, perms[:, None, :]]
+        return index
+
+    def move(self, tensor: Tensor, permutation: NDArray[np.int64]) -> Tensor:
+        """Return the tensor with the units of this axis permuted: ``new[i] = old[perm[i]]``, block by block."""
+        if self.given is None or self.positions is None:
+            index = self.index(tensor.shape[self.dim], permutation)
             return tensor.index_select(self.dim, torch.from_numpy(index).to(tensor.device))
+        perms = permutation.reshape(-1, permutation.shape[-1])
+        blocks = np.arange(len(perms))[:, None, None]
+        copies = np.arange(self.positions.shape[1])[:, None]
         table = np.tile(np.arange(tensor.shape[self.dim]), (len(perms), 1))
         table[blocks, self.positions] = self.positions[0][copies, perms[:, None, :]]
         return _gather(tensor, self.dim, self.given[0], table[self.given[1]])
