@@ -33,14 +33,12 @@ class WeightMatching(AbstractAlignment):
     - inward, from nothing: each group is first placed by the weights whose other ends are known (fixed inputs and
       outputs, groups placed before it), the best known one next; what is not placed yet counts as the mean of all its
       permutations. With most other ends in unknown order, as in a residual stream, they would drown what is known;
-    - B as it is;
-    - a random permutation;
-    - inward, the groups in random order.
+    - B as it is, and random permutations, in turn.
 
     Parameters
     ----------
     restarts : int
-        Starts tried, in that order: the first once, the others in turn.
+        Starts tried: the inward one once, the others in turn.
     sweeps : int
         Most passes over all groups in one restart.
     order : str
@@ -118,12 +116,11 @@ class WeightMatching(AbstractAlignment):
 
     def _restart(self, problem: Problem, restart: int) -> Run:
         rng = np.random.default_rng((self.seed, restart))
-        starts = ("same", "random") if self.start == "same" else ("same", "random", "inward")
-        start = self.start if restart == 0 else starts[(restart - (self.start == "inward")) % len(starts)]
+        start = self.start if restart == 0 else ("same", "random")[(restart - (self.start == "inward")) % 2]
         descent = Descent(problem, problem.spec.random(int(rng.integers(2**31))) if start == "random" else None)
         order = _orders(problem.spec, rng)[self.order]
         if start == "inward":
-            descent.inward(None if self.order == "random" and restart == 0 else order)
+            descent.inward(None if self.order == "random" else order)
         return descent.run(order, self.sweeps)
 
 
