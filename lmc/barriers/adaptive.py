@@ -17,8 +17,8 @@ from torch import nn
 from lmc import schema
 from lmc._errors import DatasetError, UsageError, unknown
 from lmc.barriers.blocks import Blocks, KeptPath
+from lmc.barriers.describe import check_options, describe_batchnorm, describe_data, one_or_all, set_labels
 from lmc.barriers.grid import check_grid, make_grid
-from lmc.barriers.measure import _batchnorm, _check_options, _describe_data, _label, _one_or_all
 from lmc.barriers.repaired import describe_repair, refuse_both, repaired_paths
 from lmc.barriers.sequential import Answer, Question, decide
 from lmc.datasets import AbstractData, Data, as_data
@@ -105,7 +105,7 @@ def measure_adaptive(
     refuse_both(recalibrate, repair)
     named = {"path": paths} if isinstance(paths, AbstractPath) else dict(paths)
     grid = make_grid(points) if t is None else check_grid(t)
-    _check_options(named, confidence, 1, objectives, seconds_align)
+    check_options(named, confidence, 1, objectives, seconds_align)
     data = check_adaptive(as_data(data), tolerance=tolerance, metric=metric, baseline=baseline, target=target)
     train, repaired = (None if given is None else as_data(given, split="train") for given in (recalibrate, repair))
     pair = normalizations or (data.normalization, data.normalization)
@@ -127,10 +127,10 @@ def measure_adaptive(
         "seed": seed,
         "bounds": "intersection bounds over positions, error spent evenly over looks, two imagined examples",
         "grid": f"{points} points, equally spaced" if t is None else "given",
-        "interpolation": _one_or_all({name: path.description for name, path in named.items()}),
-        "batchnorm": _batchnorm(module, train),
+        "interpolation": one_or_all({name: path.description for name, path in named.items()}),
+        "batchnorm": describe_batchnorm(module, train),
         **protocol,
-        **_describe_data(data, pair),
+        **describe_data(data, pair),
         "loss_function": loss_name(loss, data.task),
         "dtype": str(dtype).removeprefix("torch."),
         "device": str(device),
@@ -154,7 +154,7 @@ def measure_adaptive(
         for variable in ("rise", "rise_ci", "barrier", "barrier_ci"):
             dataset[variable].attrs["units"] = "1"
     looks = {name: [asdict(look) for look in answer.looks] for name, answer in answers.items()}
-    _label(dataset, confidence, loss_name(loss, data.task), schema.ADAPTIVE)
+    set_labels(dataset, confidence, loss_name(loss, data.task), schema.ADAPTIVE)
     return schema.annotate(dataset, "adaptive", {**stored, "looks": _finite(looks), "data_digest": data.digest})
 
 

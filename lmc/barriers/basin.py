@@ -16,9 +16,9 @@ from torch import nn
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.barriers.describe import NATS, describe_batchnorm
 from lmc.barriers.grid_values import GridPoints, GridValues, evaluate_grid
 from lmc.barriers.intervals import percentile_interval
-from lmc.barriers.measure import _NATS, _batchnorm
 from lmc.barriers.plane_grid import MARGIN, cell_areas, make_plane_grid, nodes_of
 from lmc.barriers.sublevel import components, escape_height, resampled_saddles, saddle_heights
 from lmc.datasets import as_data
@@ -137,7 +137,7 @@ def measure_basin(
         "margin": (MARGIN if len(plane.names) > 1 else 1.0) if margin is None else margin,
         "neighbours": neighbours,
         "plane": plane.description,
-        "batchnorm": _batchnorm(module, train),
+        "batchnorm": describe_batchnorm(module, train),
         "confidence": confidence,
         "bootstrap": "of saddles, over examples, the same at every point; percentiles with their reflection",
         "bootstrap_resamples": resamples,
@@ -259,7 +259,7 @@ def _label(dataset: xr.Dataset, plane: Plane, confidence: float, loss: str) -> N
         dataset[axis].attrs["long_name"] = plane.axis_labels[k]
     for name in map(str, dataset.variables):
         known = schema.BASIN[name]
-        if loss not in _NATS and known.units == "nats":
+        if loss not in NATS and known.units == "nats":
             dataset[name].attrs["units"] = "1"
         if confidence != 0.95 and name.endswith("_ci"):
             dataset[name].attrs["long_name"] = known.long_name.replace("95%", f"{100 * confidence:g}%")

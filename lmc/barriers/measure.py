@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from lmc import schema
-from lmc._errors import UsageError, unknown
 from lmc._types import StateDict
+from lmc.barriers.describe import (
+    check_options,
+    describe_batchnorm,
+    describe_bootstrap,
+    describe_data,
+    one_or_all,
+    set_labels,
+)
 from lmc.barriers.distance import weight_distance
 from lmc.barriers.further import check_further, measure_further
 from lmc.barriers.grid import check_grid, make_grid
@@ -27,14 +33,12 @@ from lmc.barriers.quantities import broken_share, class_barriers, end_curvature,
 from lmc.barriers.repaired import describe_repair, refuse_both, repair_variables, repaired_paths
 from lmc.barriers.scalars import area_above_chord, rises
 from lmc.barriers.setting import Setting
-from lmc.datasets import AbstractData, as_data
+from lmc.datasets import as_data
 from lmc.evaluation import Normalizations, PathEvaluation
 from lmc.evaluation.evaluate import Progress
 from lmc.evaluation.losses import Loss, loss_name
 from lmc.interpolation import AbstractPath, RecalibratedPath, batchnorm_layers
 from lmc.units import WorkFolder
-
-_NATS = ("cross_entropy", "token_cross_entropy")
 
 
 def measure_barrier(
@@ -126,7 +130,7 @@ def measure_barrier(
     refuse_both(recalibrate, repair)
     named = {"path": paths} if isinstance(paths, AbstractPath) else dict(paths)
     grid = make_grid(points) if t is None else check_grid(t)
-    _check_options(named, confidence, resamples, objectives, seconds_align)
+    check_options(named, confidence, resamples, objectives, seconds_align)
     check_further(also)
     folder = WorkFolder.of(work)
     data = as_data(data)
@@ -142,11 +146,11 @@ def measure_barrier(
     stored = {
         **(attrs or {}),
         "grid": f"{points} points, equally spaced" if t is None else "given",
-        "interpolation": _one_or_all({name: path.description for name, path in named.items()}),
-        "batchnorm": _batchnorm(module, train),
+        "interpolation": one_or_all({name: path.description for name, path in named.items()}),
+        "batchnorm": describe_batchnorm(module, train),
         **describe_repair(module, named),
-        **_describe_bootstrap(confidence, resamples, seed),
-        **_describe_data(data, pair),
+        **describe_bootstrap(confidence, resamples, seed),
+        **describe_data(data, pair),
         "loss_function": loss_name(loss, data.task),
         "dtype": str(dtype).removeprefix("torch."),
         "device": str(device),
@@ -178,8 +182,8 @@ def measure_barrier(
     )
     if "disagreement" in dataset:
         dataset = dataset.assign_coords(comparison=list(schema.COMPARISONS))
-    _label(dataset, confidence, loss_name(loss, data.task))
-    how = _one_or_all({name: evaluation.how for name, evaluation in zip(named, evaluations, strict=True)})
+    set_labels(dataset, confidence, loss_name(loss, data.task))
+    how = one_or_all({name: evaluation.how for name, evaluation in zip(named, evaluations, strict=True)})
     return schema.annotate(dataset, "barrier", {**stored, "data_digest": data.digest, "evaluation": how})
 
 
@@ -290,68 +294,3 @@ def _timings(
         if values:
             found[variable] = ("alignment", [float(values.get(name, np.nan)) for name in named])
     return found
-
-
-def _check_options(
-    named: Mapping[str, AbstractPath],
-    confidence: float,
-    resamples: int,
-    objectives: Mapping[str, float] | None,
-    seconds_align: Mapping[str, float] | None,
-) -> None:
-    if not named:
-        raise UsageError("A barrier needs at least one path.")
-    if not 0 < confidence < 1:
-        raise UsageError(f"confidence must lie between 0 and 1 (0.95, say), got {confidence}.")
-    if resamples < 1:
-        raise UsageError(f"resamples must be at least 1, got {resamples}.")
-    for name in {**(objectives or {}), **(seconds_align or {})}:
-        if name not in named:
-            raise unknown("path", name, named)
-
-
-def _batchnorm(module: nn.Module, recalibrate: AbstractData | None) -> str:
-    if not batchnorm_layers(module):
-        return "none in the network" + (", nothing was reset" if recalibrate is not None else "")
-    if recalibrate is None:
-        return "statistics interpolated"
-    return f"statistics reset on {recalibrate.name} {recalibrate.split}, ends too"
-
-
-def _describe_bootstrap(confidence: float, resamples: int, seed: int) -> dict[str, Any]:
-    return {
-        "confidence": confidence,
-        "bootstrap": "over examples, the same at every position: percentiles of means; the upward bias of a barrier, "
-        "which is a maximum, is bounded by intersection bounds",
-        "bootstrap_resamples": resamples,
-        "bootstrap_seed": seed,
-    }
-
-
-def _describe_data(data: AbstractData, pair: Normalizations) -> dict[str, Any]:
-    a, b = (normalization or "none" for normalization in pair)
-    return {
-        "data": data.reference,
-        "data_name": data.name,
-        "task": data.task,
-        "normalization": str(a) if a == b else f"A {a}; B {b}; scale and shift interpolated",
-    }
-
-
-def _one_or_all(described: Mapping[str, str]) -> str:
-    return next(iter(described.values())) if len(set(described.values())) == 1 else json.dumps(dict(described))
-
-
-def _label(
-    dataset: xr.Dataset, confidence: float, loss: str, variables: Mapping[str, schema.Variable] = schema.BARRIER
-) -> None:
-    """Set what the schema's own labels cannot know: the loss's unit and the confidence."""
-    if loss not in _NATS:
-        for name in dataset.variables:
-            if variables[str(name)].units == "nats":
-                dataset[name].attrs["units"] = "1"
-    if confidence != 0.95:
-        for name in dataset.variables:
-            if str(name).endswith("_ci"):
-                label = variables[str(name)].long_name
-                dataset[name].attrs["long_name"] = label.replace("95%", f"{100 * confidence:g}%")
