@@ -24,8 +24,8 @@ demo: $(STAMPS)/lmc ## measure a barrier between two embedded networks: a table,
 	$(BIN)/lmc barrier data/checkpoints/mlp-1.safetensors data/checkpoints/mlp-2.safetensors \
 		--data digits --align none --align weights --output out/demo.nc --figure out/demo.png
 
-test: $(STAMPS)/group-test ## run the tests, a file on each core
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+test: $(STAMPS)/group-test ## run the tests, on every core
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(STAMPS)/group-lint ## check style and types
 	$(BIN)/ruff check .
