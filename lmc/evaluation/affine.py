@@ -29,7 +29,7 @@ class Affine:
     coordinates: NDArray[np.float64]
 
 
-_LOOKED_AT = 2**14
+_LOOKED_AT = 2**12
 """Elements, evenly spaced, from which basis and coordinates are found; whether they hold is checked on all."""
 
 

@@ -13,6 +13,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -82,9 +83,13 @@ class _Points:
         packed = self.device.type != "cpu" and any(isinstance(layer, nn.RNNBase) for layer in self.module.modules())
         return {*self.module.state_dict()} <= own and not packed
 
+    @cached_property
+    def _loaded(self) -> nn.Module:
+        return load_copy(self.module, self.states[0], self.device, self.dtype).eval()
+
     def network(self) -> nn.Module:
         """Return a new copy of the network, at the first point."""
-        return load_copy(self.module, self.states[0], self.device, self.dtype).eval()
+        return copy.deepcopy(self._loaded)
 
     def expected(self, tried: Sequence[int], examples: Sequence[Tensor]) -> list[Tensor]:
         """Return the outputs at some points in the plain way: load and run."""
@@ -254,7 +259,7 @@ def _apart(points: _Points, seen: Trace, layout: _Layout, together: bool, *, fol
     kept = {name: slot for name, slot in slots.items() if name in points.states[0] or name.endswith(".bias")}
     values = [_values(points, point, kept, fused, layout) for point in range(len(points.states))]
     done = [
-        f"{', '.join(name or 'the layer' for name in shared)} at the ends only" if shared else "",
+        f"layer {', '.join(shared)} at the ends only" if shared else "",
         "BatchNorm folded" if fused else "",
         "channels last" if layout.channels_last else "",
     ]

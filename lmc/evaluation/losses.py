@@ -39,7 +39,13 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
             f"{tuple(outputs.shape)} and the data {tuple(targets.shape)}. Pass another network, or a loss of your own."
         )
     _check_classes(outputs, targets)
+    if outputs.device.type == "cpu" and outputs.shape[1] <= _SHORT:
+        return -outputs.T.contiguous().log_softmax(0).gather(0, targets.long()[None])[0]
     return F.cross_entropy(outputs, targets.long(), reduction="none")
+
+
+_SHORT = 32
+"""Classes up to which a softmax down columns is two to three times as fast as along rows, with the same numbers."""
 
 
 def token_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:

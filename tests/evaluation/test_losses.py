@@ -77,3 +77,13 @@ def test_accuracy_exists_only_for_logits_and_classes() -> None:
     assert resolve_metric("classification", LOGITS, LABELS) is not None
     assert resolve_metric("classification", LOGITS[:, :1], LABELS) is None
     assert resolve_metric("regression", LOGITS, LABELS) is None
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 32, 33, 100])
+def test_few_classes_give_the_numbers_of_many(classes) -> None:
+    """Confident outputs too, whose loss is far below one."""
+    outputs = 30 * torch.randn(50, classes, generator=torch.Generator().manual_seed(classes))
+    targets = outputs.argmax(1).where(torch.arange(50) % 2 == 0, torch.arange(50) % classes)
+    torch.testing.assert_close(
+        cross_entropy(outputs, targets), torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+    )
