@@ -199,7 +199,7 @@ def test_archives_that_claim_more_than_they_hold_are_refused_unread(tmp_path, mo
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git-lfs pointer"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5"),
         (b"\x93NUMPY\x01\x00", "NumPy array"),
-        (gzip.compress(b"x"), "gzip"),
+        (gzip.compress(b"x", mtime=0), "gzip"),
         (b"GGUF" + bytes(100), "GGUF"),
         (bytes(257) + b"ustar" + bytes(250), "tar archive"),
         (b"PK\x03\x04" + bytes(100), "damaged zip"),

@@ -132,8 +132,8 @@ def test_an_unknown_split_is_refused():
     "content",
     [
         b"<html>404</html>",
-        gzip.compress(b"<html>"),
-        gzip.compress(idx(np.zeros((2, 3, 3), np.uint8))[:-1]),
+        gzip.compress(b"<html>", mtime=0),
+        gzip.compress(idx(np.zeros((2, 3, 3), np.uint8))[:-1], mtime=0),
         b"\x1f\x8b\x08",
     ],
     ids=["no gzip", "no idx", "short", "cut gzip"],
