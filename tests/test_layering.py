@@ -154,7 +154,7 @@ def test_the_files_are_found():
         ("symmetry/graph.py", "if TYPE_CHECKING:\n    from lmc.alignment import Identity", "may not import lmc.align"),
         ("_types.py", "from lmc.schema import BOUNDS", "_ may not import lmc.schema"),
         ("_types.py", "import torch", "_ may not import torch"),
-        ("schema.py", "from lmc.checkpoints import load", "schema may not import lmc.checkpoints"),
+        ("schema/checks.py", "from lmc.checkpoints import load", "schema may not import lmc.checkpoints"),
         ("evaluation/engine.py", "from lmc.training import train", "evaluation may not import lmc.training"),
         ("evaluation/engine.py", "def f():\n    import ot", "ot is imported in alignment and fusion only"),
         ("alignment/transport.py", "import ot", "inside functions only"),
