@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from lmc.datasets import Normalization as Normalization
     from lmc.datasets import as_data as as_data
     from lmc.datasets import open_data as open_data
+    from lmc.fusion import FusionResult as FusionResult
+    from lmc.fusion import VanillaAverage as VanillaAverage
+    from lmc.fusion import fuse as fuse
     from lmc.interpolation import BezierPath as BezierPath
     from lmc.interpolation import LinearPath as LinearPath
     from lmc.interpolation import Plane as Plane
@@ -70,6 +73,7 @@ _HOME = {
     "BezierPath": "lmc.interpolation",
     "Checkpoint": "lmc.checkpoints",
     "FrankWolfe": "lmc.alignment",
+    "FusionResult": "lmc.fusion",
     "GromovWasserstein": "lmc.alignment",
     "Identity": "lmc.alignment",
     "LinearPath": "lmc.interpolation",
@@ -86,6 +90,7 @@ _HOME = {
     "SphericalPath": "lmc.interpolation",
     "StraightThrough": "lmc.alignment",
     "SymmetryError": "lmc._errors",
+    "VanillaAverage": "lmc.fusion",
     "WeightMatching": "lmc.alignment",
     "WorkFolder": "lmc.units",
     "align": "lmc.alignment",
@@ -94,6 +99,7 @@ _HOME = {
     "barrier": "lmc.pipeline",
     "basin": "lmc.pipeline",
     "find_symmetries": "lmc.symmetry",
+    "fuse": "lmc.fusion",
     "load": "lmc.checkpoints",
     "load_curve": "lmc.pipeline",
     "load_permutation": "lmc.symmetry",

@@ -23,6 +23,11 @@ ALIGNMENTS = {
 }
 """``--align`` name to ``module:class``."""
 
+FUSIONS = {
+    "vanilla": "lmc.fusion.vanilla:VanillaAverage",
+}
+"""``lmc fuse --method`` name to ``module:class``."""
+
 _COMPOSITION = "lmc.alignment.composition:Composition"
 
 

@@ -23,7 +23,8 @@ class Coupling:
     Parameters
     ----------
     plan : array, shape (blocks, size, size)
-        ``plan[b, i, j]``: mass between place i and unit j of B, in block b; not negative, finite.
+        ``plan[b, i, j]``: mass between place i and unit j of B, in block b; not negative, finite. In fusion, where
+        widths may differ, shape (blocks, places, units).
     """
 
     plan: NDArray[np.float64]
@@ -51,6 +52,8 @@ class Coupling:
 def _normalised(plan: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     mass = plan.sum(axis=axis, keepdims=True)
     empty = mass <= 1e-12 * plan.sum() / plan[0].shape[0]
+    if not empty.any():
+        return plan / mass
     hard = np.zeros_like(plan)
     for block, one in enumerate(plan):
         hard[block, np.arange(one.shape[0]), assign(one)] = 1.0
