@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lmc.checkpoints import Checkpoint as Checkpoint
     from lmc.checkpoints import load as load
     from lmc.checkpoints import save as save
+    from lmc.conjecture import conjecture as conjecture
     from lmc.datasets import Normalization as Normalization
     from lmc.datasets import as_data as as_data
     from lmc.datasets import open_data as open_data
@@ -98,6 +99,7 @@ _HOME = {
     "as_data": "lmc.datasets",
     "barrier": "lmc.pipeline",
     "basin": "lmc.pipeline",
+    "conjecture": "lmc.conjecture",
     "find_symmetries": "lmc.symmetry",
     "fuse": "lmc.fusion",
     "load": "lmc.checkpoints",

@@ -5,13 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lmc._types import StateDict
-from lmc.symmetry import PermutationSpec
+from lmc.symmetry.planted import planted_pair as planted_pair
 
 
 def tiny_mlp(widths: Sequence[int] = (6, 8, 7, 3), *, bias: bool = True, seed: int = 0) -> nn.Module:
@@ -58,38 +55,6 @@ def scramble_statistics(network: nn.Module) -> None:
                 for tensor in (module.bias, module.running_mean):
                     if tensor is not None:
                         tensor.normal_(0, 0.3)
-
-
-def planted_pair(
-    state: StateDict, spec: PermutationSpec, *, noise: float = 0.0, seed: int = 0
-) -> tuple[dict[str, Tensor], dict[str, NDArray[np.int64]]]:
-    """Hide a permutation: return B, a permuted copy of A with noise added, and the permutation that undoes it.
-
-    Parameters
-    ----------
-    state : mapping of str to Tensor
-        A; left as it is.
-    spec : PermutationSpec
-        Symmetries of its network.
-    noise : float
-        Standard deviation of the noise, relative to each tensor's own.
-    seed : int
-        Seed of the permutation and the noise.
-
-    Returns
-    -------
-    tuple
-        State dict B, and the permutation ``p`` with ``spec.apply(B, p)`` equal to A up to the noise.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    planted = spec.random(seed)
-    noisy = {}
-    for name, tensor in state.items():
-        if noise and tensor.is_floating_point() and tensor.numel() > 1 and name not in spec.buffers:
-            drawn = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
-            tensor = tensor + noise * tensor.std() * drawn
-        noisy[name] = tensor
-    return spec.apply(noisy, planted), spec.inverse(planted)
 
 
 def fake_classification(

@@ -14,6 +14,7 @@ from lmc.cli.apply import apply
 from lmc.cli.barrier import barrier
 from lmc.cli.basin import basin
 from lmc.cli.cite import cite
+from lmc.cli.conjecture import conjecture
 from lmc.cli.convert import convert
 from lmc.cli.curve import curve
 from lmc.cli.inspect import inspect
@@ -29,6 +30,7 @@ For example:
     lmc barrier a.th b.pth --model nets.py:ResNet20 --data cifar10 -o out.nc --figure out.pdf
     lmc basin a.pt b.pt --data mnist
     lmc curve a.pt b.pt --data mnist -o curve.safetensors
+    lmc conjecture runs/*.pt --data mnist --tolerance 0.02 --budget 10m
     lmc align a.pt b.pt -o b-aligned.safetensors --save-permutation p.npz
     lmc apply b-epoch3.pt p.npz -o b-epoch3-aligned.safetensors
     lmc symmetries a.pt
@@ -55,7 +57,7 @@ def make_app() -> App:
         help_format="markdown",
         suppress_keyboard_interrupt=False,  # main() says where the work is
     )
-    for command in (barrier, basin, curve, align, apply, symmetries, inspect, convert, train, cite):
+    for command in (barrier, basin, curve, conjecture, align, apply, symmetries, inspect, convert, train, cite):
         app.command(command)
     return app
 

@@ -23,5 +23,7 @@ from lmc.pipeline.prove import prove as prove
 from lmc.pipeline.routes import ROUTES as ROUTES
 from lmc.pipeline.routes import Route as Route
 from lmc.pipeline.routes import open_via as open_via
+from lmc.pipeline.sets import ModelSet as ModelSet
+from lmc.pipeline.sets import load_set as load_set
 from lmc.pipeline.units import BarrierTask as BarrierTask
 from lmc.pipeline.units import barrier_unit as barrier_unit

@@ -10,6 +10,7 @@ from lmc.schema.checks import KINDS as KINDS
 from lmc.schema.checks import SCHEMA_VERSION as SCHEMA_VERSION
 from lmc.schema.checks import annotate as annotate
 from lmc.schema.checks import validate as validate
+from lmc.schema.conjecture import CONJECTURE as CONJECTURE
 from lmc.schema.files import read as read
 from lmc.schema.files import write as write
 from lmc.schema.fusion import FUSION as FUSION

@@ -13,6 +13,7 @@ from lmc.schema.alignment import ALIGNMENT
 from lmc.schema.attrs import check_attrs, sanitize_attrs
 from lmc.schema.barrier import BARRIER
 from lmc.schema.basin import BASIN
+from lmc.schema.conjecture import CONJECTURE
 from lmc.schema.fusion import FUSION
 from lmc.schema.sweep import SWEEP
 from lmc.schema.variable import Variable
@@ -26,6 +27,7 @@ KINDS: Mapping[str, Mapping[str, Variable]] = {
     "alignment": ALIGNMENT,
     "fusion": FUSION,
     "sweep": SWEEP,
+    "conjecture": CONJECTURE,
 }
 """Kind of result (attribute ``lmc_kind``) to its variables."""
 

@@ -1,0 +1,150 @@
+"""Measurements of pairs, one method at a time: curves, and what is known of their barriers."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from torch import nn
+
+from lmc._types import StateDict
+from lmc.conjecture.verdicts import Question, Tried, look
+from lmc.datasets import AbstractData
+from lmc.pipeline import Proof, barrier
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One method on one pair.
+
+    Parameters
+    ----------
+    curves : xarray.Dataset
+        Kind "barrier", one row, without the values of single examples.
+    tried : Tried
+        What is known of it.
+    promising : bool
+        Whether the half that methods are chosen on has its barrier surely under the tolerance.
+    seconds : float
+        Time it took, alignment included.
+    """
+
+    curves: xr.Dataset
+    tried: Tried
+    promising: bool
+    seconds: float
+
+
+class Clock:
+    """Time that may be spent, and what steps of each kind took so far."""
+
+    def __init__(self, budget: float | None = None) -> None:
+        self._end = math.inf if budget is None else time.perf_counter() + budget
+        self._took: dict[str, float] = {}
+
+    def allows(self, kind: str) -> bool:
+        """Say whether another step of the kind fits, by the longest one so far."""
+        return time.perf_counter() + self._took.get(kind, 0.0) <= self._end
+
+    def note(self, kind: str, seconds: float) -> None:
+        """Remember how long a step took."""
+        self._took[kind] = max(seconds, self._took.get(kind, 0.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What every measurement has in common.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The network.
+    data : AbstractData
+        Examples that barriers are measured on.
+    question : Question
+        What is asked.
+    proof : Proof
+        Symmetries of the network, verified.
+    settings : mapping
+        Further settings of :func:`lmc.barrier`.
+    align_data : mapping of str to AbstractData
+        Training examples for the methods that look at them.
+    clock : Clock
+        Time that is left.
+    say : callable
+        Takes one line for the user.
+    """
+
+    module: nn.Module
+    data: AbstractData
+    question: Question
+    proof: Proof
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    align_data: Mapping[str, AbstractData | None] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
+    say: Say = lambda text: None
+
+    def measure(self, a: StateDict, b: StateDict, method: str) -> Measured:
+        """Align B to A and measure the path."""
+        start = time.perf_counter()
+        found = barrier(
+            self.module,
+            a,
+            b,
+            self.data,
+            align=[method],
+            align_data=self.align_data.get(method),
+            proof=self.proof,
+            seed=self.question.seed,
+            t=self.question.t,
+            resamples=100,  # intervals are made here, on one half of the examples each
+            **self.settings,
+        ).isel(alignment=0)
+        values = found.example_loss if self.question.metric == "loss" else 1 - found.example_correct.astype(np.float32)
+        matrix = np.ascontiguousarray(values.transpose("example", "t").values)
+        tried, promising = look(matrix, self.question), self.question.promising(matrix)
+        seconds = time.perf_counter() - start
+        self.clock.note(method, seconds)
+        return Measured(found.drop_dims("example"), tried, promising, seconds)
+
+    def climb(self, pairs: Sequence[tuple[StateDict, StateDict]], ladder: Sequence[str]) -> list[dict[str, Measured]]:
+        """Try methods on pairs, rung by rung: a pair that one half of the examples already calls connected is left.
+
+        Parameters
+        ----------
+        pairs : sequence of (A, B)
+            State dicts.
+        ladder : sequence of str
+            Methods in the order in which they are tried.
+
+        Returns
+        -------
+        list of dict
+            For each pair, method to measurement; a method is missing where it was not needed or had no time.
+        """
+        found: list[dict[str, Measured]] = [{} for _ in pairs]
+        for rung, method in enumerate(ladder):
+            waiting = [i for i, tried in enumerate(found) if not self.settled(tried)]
+            for i in waiting:
+                if rung and not self.clock.allows(method):  # the first rung is what everything else is compared with
+                    return found
+                found[i][method] = self.measure(*pairs[i], method)
+            if waiting:
+                left = sum(not self.settled(tried) for tried in found)
+                self.say(f"{method}: {len(waiting)} pairs tried, {left} not connected by it or anything before")
+        return found
+
+    def settled(self, tried: Mapping[str, Measured]) -> bool:
+        """Say whether any method is surely under the tolerance on the half that methods are chosen on."""
+        return any(one.promising for one in tried.values())
+
+    def untried(self, tried: Mapping[str, Measured], ladder: Sequence[str]) -> list[str]:
+        """Return the methods that there was no time for."""
+        return [] if self.settled(tried) else [method for method in ladder if method not in tried]
