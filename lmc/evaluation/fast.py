@@ -2,8 +2,8 @@
 
 What it changes, each where it applies: one network serves all points, whose weights are made once and swapped; the
 layers that read the input are computed at the ends of a line (or three corners of a plane) and combined, since they
-are linear in their weights; BatchNorm behind a convolution is folded into it; convolutions work channels last; small
-networks run at all points at once. None of that is trusted: on a few examples the result must equal that of a plain
+are linear in their weights; BatchNorm behind a convolution is folded into it; convolutions work channels last, and max
+pooling takes the maximum of views; small networks run at all points at once. None of that is trusted: on a few examples the result must equal that of a plain
 copy, or the next simpler way is taken.
 """
 
@@ -25,6 +25,7 @@ from lmc._types import StateDict
 from lmc.evaluation.affine import SharedLayer, affine_span
 from lmc.evaluation.engine import AbstractEngine, CopyEngine, Prepared, batch_size, check_fits, load_copy
 from lmc.evaluation.losses import outputs_tensor
+from lmc.evaluation.pooling import POOLING, max_pool2d
 from lmc.evaluation.products import FastLinear, by_product, kernel
 from lmc.evaluation.stacked import stack, stackable
 from lmc.evaluation.trace import CONVOLUTIONS, Trace, is_plain, trace
@@ -32,7 +33,7 @@ from lmc.evaluation.trace import CONVOLUTIONS, Trace, is_plain, trace
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
 """Largest difference from a plain copy, over the largest output: rounding takes a hundredth of it."""
 
-_WORTH_SHARING = 64
+_WORTH_SHARING = 16
 """Inputs of each output of a layer: combining the ends' outputs costs memory traffic, which few products outweigh."""
 
 EXAMPLES = 3
@@ -364,13 +365,20 @@ class _Layout:
         return tensor.contiguous(memory_format=torch.channels_last) if images else tensor
 
     def mode(self) -> Any:
-        return _ViewsCopy() if self.views else nullcontext()
+        return _OtherFunctions(self.views) if self.channels_last else nullcontext()
 
 
-class _ViewsCopy(TorchFunctionMode):
-    """Takes ``reshape`` for ``view``, which refuses tensors in another order of memory."""
+class _OtherFunctions(TorchFunctionMode):
+    """Takes faster pooling, and ``reshape`` for ``view``, which refuses tensors in another order of memory."""
+
+    def __init__(self, views: bool) -> None:
+        super().__init__()
+        self.views = views
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.Tensor.view and not isinstance(args[1], torch.dtype):
+        kwargs = kwargs or {}
+        if func in POOLING and (pooled := max_pool2d(*args, **kwargs)) is not None:
+            return pooled
+        if self.views and func is torch.Tensor.view and not isinstance(args[1], torch.dtype):
             func = torch.Tensor.reshape
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)

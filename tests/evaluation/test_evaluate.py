@@ -118,7 +118,7 @@ def test_neither_the_module_nor_the_ends_change(module, arrays, training) -> Non
     for now, before in zip((module.state_dict(), a, b), kept, strict=True):
         assert all(torch.equal(now[name], before[name]) for name in before)
     assert all(child.training == training for child in module.modules())
-    np.testing.assert_allclose(found.example_loss[0], plain(module, a, *arrays), atol=1e-6)  # eval mode all the same
+    np.testing.assert_allclose(found.example_loss[0], plain(module, a, *arrays), rtol=1e-5)  # eval mode all the same
 
 
 def test_one_state_is_a_path_that_does_not_move(module, path, arrays) -> None:

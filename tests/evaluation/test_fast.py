@@ -39,7 +39,7 @@ class Lenet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm, self.fc = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(36, 10)
+        self.conv, self.norm, self.fc = nn.Conv2d(3, 4, 2), nn.BatchNorm2d(4), nn.Linear(36, 10)
 
     def forward(self, x):
         x = F.max_pool2d(F.relu(self.norm(self.conv(x))), 2)
