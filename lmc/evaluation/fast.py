@@ -3,8 +3,8 @@
 What it changes, each where it applies: one network serves all points, whose weights are made once and swapped; the
 layers that read the input are computed at the ends of a line (or three corners of a plane) and combined, since they
 are linear in their weights; BatchNorm behind a convolution is folded into it; convolutions work channels last, and max
-pooling takes the maximum of views; small networks run at all points at once. None of that is trusted: on a few examples the result must equal that of a plain
-copy, or the next simpler way is taken.
+pooling takes the maximum of views; small networks run at all points at once. None of that is trusted: on a few
+examples the result must equal that of a plain copy, or the next simpler way is taken.
 """
 
 from __future__ import annotations
