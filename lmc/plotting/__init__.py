@@ -6,6 +6,8 @@ from lmc.plotting.adaptive import plot_adaptive as plot_adaptive
 from lmc.plotting.barrier import BarrierArtists as BarrierArtists
 from lmc.plotting.barrier import Panel as Panel
 from lmc.plotting.barrier import plot_barrier as plot_barrier
+from lmc.plotting.barrier_matrix import MatrixArtists as MatrixArtists
+from lmc.plotting.barrier_matrix import plot_barrier_matrix as plot_barrier_matrix
 from lmc.plotting.basin import BasinArtists as BasinArtists
 from lmc.plotting.basin import BasinPanel as BasinPanel
 from lmc.plotting.basin import plot_basin as plot_basin
@@ -17,3 +19,5 @@ from lmc.plotting.kinds import plot as plot
 from lmc.plotting.saving import figure_format as figure_format
 from lmc.plotting.saving import save_figure as save_figure
 from lmc.plotting.style import SIZES as SIZES
+from lmc.plotting.verdicts import VerdictArtists as VerdictArtists
+from lmc.plotting.verdicts import plot_verdicts as plot_verdicts

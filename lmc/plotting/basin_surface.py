@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lmc.plotting.basin import COLORMAP, check_dataset, field_of, label_of
 from lmc.plotting.levels import contour_levels
-from lmc.plotting.style import SIZES, house_style
+from lmc.plotting.style import figure_size, house_style
 
 _MODE = {
     "color": "black",
@@ -87,8 +87,7 @@ def plot_basin_surface(
     if ax is not None:
         return _draw(ax, dataset, elevation, azimuth)
     with house_style(size):
-        width = SIZES[size][0]
-        figure = Figure(figsize=(width, min(0.88 * width, 4.5)))
+        figure = Figure(figsize=figure_size(size, 0.88))
         axes = figure.add_subplot(projection="3d", computed_zorder=False)
         assert isinstance(axes, Axes3D)
         artists = _draw(axes, dataset, elevation, azimuth)

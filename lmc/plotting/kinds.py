@@ -32,6 +32,8 @@ FIGURES: Mapping[str, Drawn] = {
     "adaptive": Drawn("lmc.plotting.adaptive:plot_adaptive", ("adaptive",)),
     "basin": Drawn("lmc.plotting.basin:plot_basin", ("basin",)),
     "basin-surface": Drawn("lmc.plotting.basin_surface:plot_basin_surface", ("basin",)),
+    "verdicts": Drawn("lmc.plotting.verdicts:plot_verdicts", ("conjecture",)),
+    "barrier-matrix": Drawn("lmc.plotting.barrier_matrix:plot_barrier_matrix", ("sweep", "conjecture")),
 }
 """Figure, as ``lmc plot --kind`` and ``dataset.lmc.plot`` have it, to its function."""
 

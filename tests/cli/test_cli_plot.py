@@ -33,8 +33,6 @@ def results(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_every_kind_is_drawn_with_no_flags(results, kind: str, tmp_path: Path, monkeypatch, capsys):
-    if kind == "conjecture":
-        pytest.xfail("no figure yet")
     monkeypatch.chdir(tmp_path)
     main(["plot", str(results[kind])])
     assert capsys.readouterr().out == f"wrote {kind}.png\n"
