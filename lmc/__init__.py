@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from lmc.plotting import plot_basin as plot_basin
     from lmc.plotting import plot_basin_surface as plot_basin_surface
     from lmc.plotting import save_figure as save_figure
+    from lmc.report import write_report as write_report
     from lmc.symmetry import PermutationSpec as PermutationSpec
     from lmc.symmetry import find_symmetries as find_symmetries
     from lmc.symmetry import load_permutation as load_permutation
@@ -125,6 +126,7 @@ _HOME = {
     "train": "lmc.training",
     "train_checkpoint": "lmc.training",
     "train_curve": "lmc.interpolation",
+    "write_report": "lmc.report",
 }
 
 __all__ = ["__version__", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]

@@ -19,6 +19,7 @@ from lmc.cli.convert import convert
 from lmc.cli.curve import curve
 from lmc.cli.inspect import inspect
 from lmc.cli.plot import plot
+from lmc.cli.report import report
 from lmc.cli.symmetries import symmetries
 from lmc.cli.train import train
 
@@ -38,6 +39,7 @@ For example:
     lmc symmetries a.pt
     lmc inspect runs/*.pt
     lmc convert model.keras -o model.safetensors
+    lmc report barrier.nc basin.nc -o report.html
     lmc cite --align ot
     lmc train mlp --data digits --seed 3 -o m3.safetensors
 
@@ -59,7 +61,8 @@ def make_app() -> App:
         help_format="markdown",
         suppress_keyboard_interrupt=False,  # main() says where the work is
     )
-    for command in (barrier, basin, curve, conjecture, plot, align, apply, symmetries, inspect, convert, train, cite):
+    looked = (inspect, symmetries, plot, report, cite)
+    for command in (barrier, basin, curve, conjecture, align, apply, convert, train, *looked):
         app.command(command)
     return app
 
