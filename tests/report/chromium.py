@@ -92,9 +92,11 @@ def browser(program: str, folder: Path) -> Iterator[Browser]:
     command = [program, *options.split(), f"--user-data-dir={folder}"]
     # The browser reads from descriptor 3 and writes to 4.
     moves = (
-        f"import os, sys; os.dup2({read_theirs}, 3); os.dup2({write_theirs}, 4); os.execv(sys.argv[1], sys.argv[1:])"
+        "import fcntl, os, sys\n"
+        f"high = [fcntl.fcntl(one, fcntl.F_DUPFD, 10) for one in ({read_theirs}, {write_theirs})]\n"
+        "os.dup2(high[0], 3), os.dup2(high[1], 4)\n"
+        "os.execv(sys.argv[1], sys.argv[1:])"
     )
-    assert min(read_theirs, write_theirs) > 4
     process = subprocess.Popen(
         [sys.executable, "-c", moves, *command],
         pass_fds=(read_theirs, write_theirs),
