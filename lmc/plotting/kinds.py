@@ -34,6 +34,8 @@ FIGURES: Mapping[str, Drawn] = {
     "basin-surface": Drawn("lmc.plotting.basin_surface:plot_basin_surface", ("basin",)),
     "verdicts": Drawn("lmc.plotting.verdicts:plot_verdicts", ("conjecture",)),
     "barrier-matrix": Drawn("lmc.plotting.barrier_matrix:plot_barrier_matrix", ("sweep", "conjecture")),
+    "matching": Drawn("lmc.plotting.matching:plot_matching", ("alignment",)),
+    "coupling": Drawn("lmc.plotting.coupling:plot_coupling", ("alignment",)),
 }
 """Figure, as ``lmc plot --kind`` and ``dataset.lmc.plot`` have it, to its function."""
 
