@@ -57,7 +57,10 @@ if TYPE_CHECKING:
     from lmc.plotting import plot_barrier as plot_barrier
     from lmc.plotting import plot_basin as plot_basin
     from lmc.plotting import plot_basin_surface as plot_basin_surface
+    from lmc.plotting import plot_coupling as plot_coupling
+    from lmc.plotting import plot_matching as plot_matching
     from lmc.plotting import save_figure as save_figure
+    from lmc.report import write_report as write_report
     from lmc.symmetry import PermutationSpec as PermutationSpec
     from lmc.symmetry import find_symmetries as find_symmetries
     from lmc.symmetry import load_permutation as load_permutation
@@ -115,6 +118,8 @@ _HOME = {
     "plot_barrier": "lmc.plotting",
     "plot_basin": "lmc.plotting",
     "plot_basin_surface": "lmc.plotting",
+    "plot_coupling": "lmc.plotting",
+    "plot_matching": "lmc.plotting",
     "repair": "lmc.interpolation",
     "reset_batchnorm": "lmc.interpolation",
     "resolve": "lmc.architectures",
@@ -125,6 +130,7 @@ _HOME = {
     "train": "lmc.training",
     "train_checkpoint": "lmc.training",
     "train_curve": "lmc.interpolation",
+    "write_report": "lmc.report",
 }
 
 __all__ = ["__version__", *_HOME]  # pyright: ignore[reportUnsupportedDunderAll]

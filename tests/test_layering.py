@@ -19,6 +19,7 @@ RIGHT_OF = {
     "_": (),
     "schema": ("_",),
     "plotting": ("schema",),
+    "report": ("plotting",),
     "checkpoints": ("_",),
     "architectures": ("checkpoints",),
     "datasets": ("_",),
@@ -34,7 +35,7 @@ RIGHT_OF = {
     "pipeline": ("plotting", "architectures", "fusion", "barriers"),
     "sweep": ("pipeline",),
     "conjecture": ("sweep",),
-    "cli": ("conjecture", "testing", "lmc"),
+    "cli": ("conjecture", "report", "testing", "lmc"),
     "__main__": ("cli",),
 }
 
@@ -45,7 +46,12 @@ ONLY_IN = {
     "seaborn": ("plotting",),
 }
 ONLY_INSIDE_FUNCTIONS = ("ot",)
-LIGHT = {"_": ("torch", "xarray", "matplotlib"), "schema": ("torch", "matplotlib"), "plotting": ("torch",)}
+LIGHT = {
+    "_": ("torch", "xarray", "matplotlib"),
+    "schema": ("torch", "matplotlib"),
+    "plotting": ("torch",),
+    "report": ("torch",),
+}
 
 
 def visible(room: str) -> set[str]:
@@ -215,7 +221,7 @@ def run_fresh(code: str, cwd: Path = LMC.parent) -> tuple[str, set[str]]:
 
 
 def test_plotting_leaves_torch_and_transport_alone():
-    assert run_fresh("import lmc.plotting")[1] == {"matplotlib", "xarray"}
+    assert run_fresh("import lmc.plotting, lmc.report")[1] == {"matplotlib", "xarray"}
 
 
 def test_the_package_alone_imports_nothing_heavy():

@@ -18,6 +18,8 @@ from lmc.cli.conjecture import conjecture
 from lmc.cli.convert import convert
 from lmc.cli.curve import curve
 from lmc.cli.inspect import inspect
+from lmc.cli.plot import plot
+from lmc.cli.report import report
 from lmc.cli.symmetries import symmetries
 from lmc.cli.train import train
 
@@ -31,11 +33,13 @@ For example:
     lmc basin a.pt b.pt --data mnist
     lmc curve a.pt b.pt --data mnist -o curve.safetensors
     lmc conjecture runs/*.pt --data mnist --tolerance 0.02 --budget 10m
+    lmc plot barrier.nc -o barrier.pdf
     lmc align a.pt b.pt -o b-aligned.safetensors --save-permutation p.npz
     lmc apply b-epoch3.pt p.npz -o b-epoch3-aligned.safetensors
     lmc symmetries a.pt
     lmc inspect runs/*.pt
     lmc convert model.keras -o model.safetensors
+    lmc report barrier.nc basin.nc -o report.html
     lmc cite --align ot
     lmc train mlp --data digits --seed 3 -o m3.safetensors
 
@@ -57,7 +61,8 @@ def make_app() -> App:
         help_format="markdown",
         suppress_keyboard_interrupt=False,  # main() says where the work is
     )
-    for command in (barrier, basin, curve, conjecture, align, apply, symmetries, inspect, convert, train, cite):
+    looked = (inspect, symmetries, plot, report, cite)
+    for command in (barrier, basin, curve, conjecture, align, apply, convert, train, *looked):
         app.command(command)
     return app
 

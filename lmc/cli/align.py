@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,7 +65,8 @@ def align(
     model
         Network, as in lmc barrier.
     data
-        Dataset that tells the shape of the input, where the network does not.
+        Dataset that tells the shape of the input, where the network does not; --result says how alike units behave on
+        it.
     align_data
         Dataset whose training split the method looks at, where it needs examples; --data by default, else what the
         checkpoint was trained on.
@@ -88,9 +91,8 @@ def align(
     if save_permutation is not None:
         check_writable(save_permutation, ".npz", (a, b))
     method = pipeline.resolve_alignments(align, common.seed)[align]
-    shape = common.shape
-    if shape is None and data is not None:
-        shape = open_data(data, common.split, common.data_dir).input_shape
+    measured = None if data is None else open_data(data, common.split, common.data_dir)
+    shape = common.shape or (None if measured is None else measured.input_shape)
     first = common.open(a)
     examples = _examples(method, align_data, data, first, common)
     pair = pipeline.load_pair(first, common.open(b), model=model, mapping=common.map, input_shape=shape)
@@ -109,7 +111,8 @@ def align(
     if save_permutation is not None:
         written.append(str(write_permutation(save_permutation, proof.spec, found.permutation, about)))
     if result is not None:
-        described = pipeline.alignment_dataset(found, pair.a.state, pair.b.state, pair.attrs())
+        attrs = {**pair.attrs(), "command": shlex.join(["lmc", *sys.argv[1:]])}
+        described = pipeline.alignment_dataset(found, pair.a.state, pair.b.state, attrs, data=measured, module=module)
         written.append(str(schema.write(described, result)))
     moved = sum(int((perm != np.arange(perm.shape[-1])).sum()) for perm in found.permutation.values())
     if common.json:

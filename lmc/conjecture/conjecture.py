@@ -26,7 +26,7 @@ from lmc.conjecture.screening import screen
 from lmc.conjecture.sets import fraction, strong
 from lmc.conjecture.verdicts import Question, Verdict, judge
 from lmc.datasets import as_data
-from lmc.pipeline import Proof, prove, resolve_alignments
+from lmc.pipeline import Proof, citations_of, prove, resolve_alignments
 from lmc.pipeline.compare import first_examples
 
 LADDER = ("none", "weights?restarts=4", "activations")
@@ -159,7 +159,8 @@ def conjecture(
     findings = Findings(
         question, screened, refused or {}, study.pairs, tuple(ladder), tried, verdicts, known, shares, one_each
     )
-    return to_dataset(findings, measured, {**bench_attrs(bench, budget), **(attrs or {})})
+    about = {**bench_attrs(bench, budget), "citations": citations_of(ladder)}
+    return to_dataset(findings, measured, {**about, **(attrs or {})})
 
 
 def bench_attrs(bench: Bench, budget: float | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from lmc.pipeline.align_data import alignment_data as alignment_data
 from lmc.pipeline.alignment_dataset import alignment_dataset as alignment_dataset
+from lmc.pipeline.cite import citations_of as citations_of
 from lmc.pipeline.compare import barrier as barrier
 from lmc.pipeline.compare import resolve_alignments as resolve_alignments
 from lmc.pipeline.curve_files import between as between

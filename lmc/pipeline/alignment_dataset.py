@@ -9,10 +9,13 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import nn
 
 from lmc import schema
 from lmc._types import StateDict
 from lmc.alignment import AlignmentResult
+from lmc.datasets import AbstractData
+from lmc.pipeline.unit_correlation import unit_correlation
 from lmc.symmetry import PermutationGroup, PermutationSpec
 
 _LEAST_MASS = 1e-9
@@ -20,7 +23,13 @@ _LEAST_MASS = 1e-9
 
 
 def alignment_dataset(
-    result: AlignmentResult, a: StateDict, b: StateDict, attrs: Mapping[str, Any] | None = None
+    result: AlignmentResult,
+    a: StateDict,
+    b: StateDict,
+    attrs: Mapping[str, Any] | None = None,
+    *,
+    data: AbstractData | None = None,
+    module: nn.Module | None = None,
 ) -> xr.Dataset:
     """Describe an alignment of B to A.
 
@@ -32,6 +41,10 @@ def alignment_dataset(
         The networks that it aligned, B as it was.
     attrs : mapping, optional
         Provenance to store.
+    data : AbstractData, optional
+        Examples to tell on how alike units behave: the first 1,000.
+    module : torch.nn.Module, optional
+        The network, which that takes; its own weights do not matter.
 
     Returns
     -------
@@ -52,6 +65,12 @@ def alignment_dataset(
         "seconds": ("phase", np.array(list(result.seconds.values()), dtype=np.float64)),
         **_plans(result),
     }
+    seen: dict[str, Any] = {}
+    if data is not None and module is not None:
+        for when, other in (("before", b), ("after", result.apply(b))):
+            values, count = unit_correlation(spec, a, other, data, module)
+            variables[f"correlation_{when}"] = ("unit", values)
+            seen = {"correlation_data": f"{data.name} {data.split}", "correlation_examples": count}
     coords = {
         "group": ("unit", np.repeat(np.array([g.name for g in groups], dtype=str), [g.units for g in groups])),
         "block": ("unit", _joined([np.repeat(np.arange(g.blocks), g.size) for g in groups], np.int64)),
@@ -66,7 +85,7 @@ def alignment_dataset(
         "seed": result.seed,
         "citation": result.citation,
     }
-    return schema.annotate(xr.Dataset(variables, coords=coords), "alignment", {**told, **(attrs or {})})
+    return schema.annotate(xr.Dataset(variables, coords=coords), "alignment", {**told, **seen, **(attrs or {})})
 
 
 def similarity(spec: PermutationSpec, a: StateDict, b: StateDict) -> NDArray[np.float64]:
@@ -102,10 +121,13 @@ def _plans(result: AlignmentResult) -> dict[str, Any]:
     if not result.couplings:
         return {}
     rows, columns, masses = [], [], []
+    kept, partners = (np.full(result.spec.units, np.nan) for _ in range(2))
     offset = 0
     for group in result.spec.groups:
         if group.name in result.couplings:
             plan = result.couplings[group.name].plan
+            own = slice(offset, offset + group.units)
+            kept[own], partners[own] = _firmness(plan, np.asarray(result.permutation[group.name]))
             block, i, j = np.nonzero(plan > _LEAST_MASS * plan.sum() / group.units)
             rows.append(offset + block * group.size + i)
             columns.append(offset + block * group.size + j)
@@ -115,7 +137,20 @@ def _plans(result: AlignmentResult) -> dict[str, Any]:
         "plan_place": ("entry", _joined(rows, np.int64)),
         "plan_unit": ("entry", _joined(columns, np.int64)),
         "plan_mass": ("entry", _joined(masses, np.float64)),
+        "plan_kept": ("unit", kept),
+        "plan_partners": ("unit", partners),
     }
+
+
+def _firmness(plan: NDArray[np.float64], permutation: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
+    """Return for every unit of A how much of its mass the permutation keeps, and over how many units of B it lies."""
+    mass = plan.sum(axis=2)
+    on = np.take_along_axis(plan, permutation.reshape(mass.shape)[..., None], axis=2)[..., 0]
+    empty = mass <= 0
+    share = plan / np.where(empty, 1.0, mass)[..., None]
+    entropy = -(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=2)
+    kept = np.where(empty, np.nan, on / np.where(empty, 1.0, mass))
+    return kept.ravel(), np.where(empty, np.nan, np.exp(entropy)).ravel()
 
 
 def _joined(parts: list[NDArray[Any]], dtype: type) -> NDArray[Any]:

@@ -25,6 +25,7 @@ from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, as_data
 from lmc.pipeline import soft
 from lmc.pipeline.align_data import check_apart
+from lmc.pipeline.cite import citations_of
 from lmc.pipeline.kept import Alignment, kept_alignment
 from lmc.pipeline.prove import Proof, prove
 from lmc.pipeline.routes import Route, state_of
@@ -223,6 +224,7 @@ def provenance(results: Mapping[str, Alignment], proof: Proof | None) -> dict[st
     """Return what was aligned, how, and how the symmetries were proved, as attributes."""
     found: dict[str, Any] = {
         "alignments": {name: result.method for name, result in results.items()},
+        "citations": citations_of(result.method for result in results.values()),
         "versions": {name: importlib.metadata.version(name) for name in ("lmc", "torch", "numpy", "scipy", "xarray")},
         "threads": torch.get_num_threads(),
     }

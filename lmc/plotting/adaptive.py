@@ -32,7 +32,7 @@ class AdaptiveArtists:
     legend: Legend
 
 
-def plot_adaptive(dataset: xr.Dataset, *, ax: Axes | None = None) -> AdaptiveArtists:
+def plot_adaptive(dataset: xr.Dataset, *, ax: Axes | None = None, size: str = "column") -> AdaptiveArtists:
     """Draw the rise above the baseline at every position that was evaluated, with its bounds, and the tolerance.
 
     Parameters
@@ -41,6 +41,8 @@ def plot_adaptive(dataset: xr.Dataset, *, ax: Axes | None = None) -> AdaptiveArt
         A result of kind ``adaptive`` (docs/schema.md).
     ax : matplotlib Axes, optional
         Where to draw; by default a new figure in the style of this package.
+    size : {"column", "page", "slide"}
+        Of a new figure (`lmc.plotting.SIZES`).
 
     Returns
     -------
@@ -61,7 +63,7 @@ def plot_adaptive(dataset: xr.Dataset, *, ax: Axes | None = None) -> AdaptiveArt
         )
     if ax is not None:
         return _draw(dataset, ax)
-    with house_style():
+    with house_style(size):
         figure = Figure()
         artists = _draw(dataset, figure.subplots())
         figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
-from lmc.plotting.style import house_style
+from lmc.plotting.style import SIZES, house_style
 
 METRICS = ("loss", "accuracy", "error")
 
@@ -84,6 +84,7 @@ def plot_barrier(
     ax: Axes | Sequence[Axes] | None = None,
     metric: str | None = None,
     baseline: str = "chord",
+    size: str = "column",
 ) -> BarrierArtists:
     """Draw loss and accuracy along the path between two models, with 95% intervals and the barriers in the legend.
 
@@ -100,6 +101,8 @@ def plot_barrier(
         else the loss.
     baseline : {"chord", "mean"}
         What the barriers are measured against; drawn as a thin dashed line.
+    size : {"column", "page", "slide"}
+        Of a new figure (`lmc.plotting.SIZES`): one panel above the other in a column, else side by side.
 
     Returns
     -------
@@ -125,11 +128,15 @@ def plot_barrier(
         artists = _draw(dataset, dict(zip(metrics, given, strict=True)), baseline, columns)
         _make_room(artists)
         return artists
-    with house_style():
+    with house_style(size):
         figure = Figure()
-        axes = figure.subplots(len(metrics), sharex=True, squeeze=False)[:, 0]
-        artists = _draw(dataset, dict(zip(metrics, axes, strict=True)), baseline, _COLUMNS)
-        _fit_height(figure, artists)
+        shape = (len(metrics), 1) if size == "column" else (1, len(metrics))
+        axes = figure.subplots(*shape, sharex=True, squeeze=False).ravel()
+        columns = int(_COLUMNS * SIZES[size][0] / SIZES["column"][0] / shape[1])
+        artists = _draw(dataset, dict(zip(metrics, axes, strict=True)), baseline, columns)
+        for one in axes[shape[0] - 1 :]:  # of panels above each other only the last has a label below
+            one.set_xlabel(axes[-1].get_xlabel())
+        _fit_height(figure, artists, shape[0])
     return artists
 
 
@@ -168,10 +175,11 @@ def _metrics(dataset: xr.Dataset, metric: str | None, room: int | None) -> tuple
     return metrics
 
 
-def _fit_height(figure: Figure, artists: BarrierArtists) -> None:
+def _fit_height(figure: Figure, artists: BarrierArtists, rows: int) -> None:
     width, height = figure.get_size_inches()
-    legends = sum(panel.legend.get_window_extent().height for panel in artists.panels.values())
-    figure.set_size_inches(width, len(artists.panels) * height + legends / figure.dpi)
+    legends = [panel.legend.get_window_extent().height for panel in artists.panels.values()]
+    above = sum(legends) if rows == len(legends) else max(legends)
+    figure.set_size_inches(width, rows * height + above / figure.dpi)
     figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style
 
 
@@ -197,7 +205,7 @@ def _columns(ax: Axes) -> int:
 def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], baseline: str, columns: int) -> BarrierArtists:
     panels = {metric: _panel(ax, dataset, metric, baseline, columns) for metric, ax in axes.items()}
     *_, last = axes.values()
-    last.set_xlabel(textwrap.fill(_label(dataset["t"]), columns))
+    last.set_xlabel(textwrap.fill(_label(dataset["t"]), max(columns - 8, _HANDLE)))  # centred on what is narrower
     return BarrierArtists(last.figure, panels)
 
 

@@ -27,11 +27,10 @@ from numpy.typing import NDArray
 from lmc import schema
 from lmc._errors import UsageError, unknown
 from lmc.plotting.levels import contour_levels
-from lmc.plotting.style import house_style
+from lmc.plotting.style import SIZES, house_style
 
 METRICS = ("loss", "error")
 
-_WIDTH = 6.8  # inches, two columns of a paper
 COLORMAP = "viridis_r"
 _MOST_FOR_LEGEND = 0.5  # of the height of the user's axes
 _BESIDE_BAR = 0.82  # of their width
@@ -101,6 +100,7 @@ def plot_basin(
     ax: Axes | Sequence[Axes] | None = None,
     metric: str | None = None,
     level: float | None = None,
+    size: str = "page",
 ) -> BasinArtists:
     """Draw loss and error on a plane as filled contours, with its modes, the segments between them and their basins.
 
@@ -119,6 +119,9 @@ def plot_basin(
         What to draw; by default both where the dataset and ``ax`` have room for them, else the loss.
     level : float, optional
         Which of the dataset's levels is outlined; the first by default.
+    size : {"column", "page", "slide"}
+        Of a new figure (`lmc.plotting.SIZES`), where it has two panels: one above the other in a column, else side by
+        side. One panel alone is half as wide.
 
     Returns
     -------
@@ -137,11 +140,16 @@ def plot_basin(
     metrics = _metrics(dataset, metric, None if given is None else len(given))
     if given is not None:
         return _draw(dataset, dict(zip(metrics, given, strict=True)), level, below=given[0])
-    with house_style():
-        width = _WIDTH * len(metrics) / 2
-        figure = Figure(figsize=(width, _height(dataset, width / len(metrics))))
-        axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    with house_style(size):
+        panel = SIZES["column"][0] if size == "column" else SIZES[size][0] / 2
+        shape = (len(metrics), 1) if size == "column" else (1, len(metrics))
+        figure = Figure(figsize=(shape[1] * panel, shape[0] * _height(dataset, panel)))
+        axes = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False).ravel()
         artists = _draw(dataset, dict(zip(metrics, axes, strict=True)), level, below=figure)
+        for one in axes:
+            one.set_ylabel(axes[0].get_ylabel())
+            one.label_outer()  # once for panels that share an axis
+        figure.set_figheight(figure.get_figheight() + artists.legend.get_window_extent().height / figure.dpi)
         figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style
     return artists
 
@@ -187,9 +195,9 @@ def _level(dataset: xr.Dataset, level: float | None) -> float:
 
 
 def _height(dataset: xr.Dataset, width: float) -> float:
-    """Return the height at which panels of equal aspect fill the figure: colour bars and labels take the rest."""
+    """Return the height, without a legend, at which panels of equal aspect fill the figure beside bars and labels."""
     inner = width - 0.9
-    return float(np.clip(inner * np.ptp(dataset["v"].values) / np.ptp(dataset["u"].values), 1.2, 5.0)) + 1.15
+    return float(np.clip(inner * np.ptp(dataset["v"].values) / np.ptp(dataset["u"].values), 1.2, 5.0)) + 0.85
 
 
 def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], level: float, below: Axes | Figure) -> BasinArtists:
@@ -199,7 +207,9 @@ def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], level: float, below: Ax
     handles = _handles(dataset, first, level)
     figure = first.axes.figure
     if isinstance(below, Figure):
-        legend = below.legend(handles=handles, loc="outside lower center", ncols=len(panels))
+        legend = below.legend(
+            handles=handles, loc="outside lower center", ncols=min(len(panels), int(below.get_figwidth() / 3))
+        )
     else:
         legend = below.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, -0.25), fontsize="x-small")
         _make_room(panels.values(), legend)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lmc.plotting.basin import COLORMAP, check_dataset, field_of, label_of
 from lmc.plotting.levels import contour_levels
-from lmc.plotting.style import house_style
+from lmc.plotting.style import figure_size, house_style
 
 _MODE = {
     "color": "black",
@@ -52,7 +52,12 @@ class SurfaceArtists:
 
 
 def plot_basin_surface(
-    dataset: xr.Dataset, *, ax: Axes3D | None = None, elevation: float = 55.0, azimuth: float = -100.0
+    dataset: xr.Dataset,
+    *,
+    ax: Axes3D | None = None,
+    elevation: float = 55.0,
+    azimuth: float = -100.0,
+    size: str = "column",
 ) -> SurfaceArtists:
     """Draw the loss on a plane as a surface, on a logarithmic axis where it spans more than a factor of three.
 
@@ -64,6 +69,8 @@ def plot_basin_surface(
         Where to draw (``figure.add_subplot(projection="3d")``); by default a new figure in the style of this package.
     elevation, azimuth : float, in degrees
         Where the viewer stands.
+    size : {"column", "page", "slide"}
+        Of a new figure: as wide as `lmc.plotting.SIZES` says.
 
     Returns
     -------
@@ -79,8 +86,8 @@ def plot_basin_surface(
     check_dataset(dataset, "plot_basin_surface")
     if ax is not None:
         return _draw(ax, dataset, elevation, azimuth)
-    with house_style():
-        figure = Figure(figsize=(3.4, 3.0))
+    with house_style(size):
+        figure = Figure(figsize=figure_size(size, 0.88))
         axes = figure.add_subplot(projection="3d", computed_zorder=False)
         assert isinstance(axes, Axes3D)
         artists = _draw(axes, dataset, elevation, azimuth)

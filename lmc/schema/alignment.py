@@ -13,6 +13,8 @@ ALIGNMENT: Mapping[str, Variable] = {
     "source": Variable(("unit",), "unit of B that is put there", "1"),
     "similarity_before": Variable(("unit",), "cosine of A's and B's unit, B as it was", "1"),
     "similarity_after": Variable(("unit",), "cosine of A's and B's unit, B aligned", "1"),
+    "correlation_before": Variable(("unit",), "correlation of A's and B's unit, B as it was", "1", required=False),
+    "correlation_after": Variable(("unit",), "correlation of A's and B's unit, B aligned", "1", required=False),
     "final_objective": Variable((), "objective of the alignment", "1"),
     "rounding_loss": Variable((), "objective lost by rounding the plan to a permutation", "1"),
     "trace": Variable(("step",), "objective after each step", "1"),
@@ -22,4 +24,6 @@ ALIGNMENT: Mapping[str, Variable] = {
     "plan_place": Variable(("entry",), "index of the unit of A, through all groups", "1", required=False),
     "plan_unit": Variable(("entry",), "index of the unit of B, through all groups", "1", required=False),
     "plan_mass": Variable(("entry",), "mass of the plan between the two", "1", required=False),
+    "plan_kept": Variable(("unit",), "share of the unit's mass that the permutation keeps", "1", required=False),
+    "plan_partners": Variable(("unit",), "effective number of units of B that share the place", "1", required=False),
 }

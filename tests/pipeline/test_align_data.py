@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from lmc._methods import ALIGNMENTS
 from lmc.alignment import align
 from lmc.datasets import open_data
 from lmc.pipeline.alignment_dataset import alignment_dataset, similarity
-from lmc.pipeline.cite import citations
+from lmc.pipeline.cite import citations, citations_of
 from lmc.symmetry import find_symmetries
 from lmc.testing import planted_pair, tiny_mlp
 
@@ -64,6 +66,7 @@ def test_a_soft_plan_has_a_row_of_its_own_that_says_what_became_of_b():
         "ot?soft=true (soft)",
     ]
     messages = dict(zip(names, map(str, result.alignment_message.values), strict=True))
+    assert list(json.loads(result.attrs["citations"])) == ["ot"] and "singh2020model" in result.attrs["citations"]
     assert "FUNCTION CHANGED" in messages[names[1]]
     assert "function is kept" in messages[names[3]], "an exact uniform plan is a permutation"
     assert "rounding gained" in messages[names[0]], "entropy spreads mass over costly pairs"
@@ -92,6 +95,44 @@ def test_the_entries_of_a_plan_add_up():
     mass = dataset.plan_mass.groupby(xr.DataArray(dataset.plan_place.values, dims="entry", name="place")).sum()
     assert mass.sizes["place"] == SPEC.units
     assert float(dataset.plan_mass.sum()) == pytest.approx(len(SPEC.groups), rel=1e-3)
+
+
+def test_plans_say_how_firm_they_are():
+    a, b = MODEL.state_dict(), OTHER.state_dict()
+    loose = alignment_dataset(align(a, b, SPEC, method="ot?solver=sinkhorn&soft=true"), a, b)
+    firm = alignment_dataset(align(a, b, SPEC, method="ot?soft=true"), a, b)
+    assert np.allclose(firm.plan_kept, 1) and np.allclose(firm.plan_partners, 1)
+    assert 0 < float(loose.plan_kept.mean()) < 0.99 and float(loose.plan_partners.max()) > 1.1
+    places = np.arange(SPEC.units)
+    offsets = np.repeat(np.cumsum([0, *(group.units for group in SPEC.groups[:-1])]), [g.units for g in SPEC.groups])
+    on = [
+        float(loose.plan_mass[(loose.plan_place == i) & (loose.plan_unit == offsets[i] + loose.source[i])].sum())
+        / float(loose.plan_mass[loose.plan_place == i].sum())
+        for i in places
+    ]
+    assert np.allclose(loose.plan_kept, on)
+
+
+def test_units_that_compute_the_same_correlate_fully_once_aligned():
+    a = MODEL.state_dict()
+    b, _ = planted_pair(a, SPEC, seed=2)
+    data = lmc.as_data(drawn(3, 200), name="drawn")
+    found = alignment_dataset(align(a, b, SPEC), a, b, data=data, module=MODEL)
+    live = np.flatnonzero(found.correlation_after.values != 0)  # a unit that is never active has no correlation
+    assert len(live) > 0.6 * SPEC.units
+    assert np.allclose(found.correlation_after[live], 1) and float(found.correlation_before.mean()) < 0.7
+    assert found.attrs["correlation_examples"] == 200
+    x = drawn(3, 200)[0]
+    first, other = (torch.relu(x @ state["0.weight"].T + state["0.bias"]).T.numpy() for state in (a, b))
+    by_hand = [
+        np.corrcoef(one, two)[0, 1] if one.std() and two.std() else 0.0 for one, two in zip(first, other, strict=True)
+    ]
+    assert np.allclose(found.correlation_before[: len(by_hand)], by_hand, atol=1e-5)
+
+
+def test_a_result_carries_the_papers_of_what_it_used():
+    found = citations_of(["weights?restarts=2+sinkhorn", "none", "my own method", "random?seed=1"])
+    assert list(found) == ["weights", "sinkhorn"] and not citations_of(["none", "mine"])
 
 
 def test_every_method_with_a_paper_cites_it():

@@ -1,0 +1,58 @@
+"""The report of an alignment: how many units moved, how alike the units are, how it ended."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from lmc.report.html import Content, Html, code, table
+from lmc.report.section import Section, between, need, number
+
+
+def alignment_section(dataset: xr.Dataset) -> Section:
+    """Return what is said about a result of kind ``alignment``."""
+    need(dataset, "alignment", "message")
+    attrs = dataset.attrs
+    moved, units = int(_moved(dataset).sum()), dataset.sizes["unit"]
+    before, after = (float(dataset[f"similarity_{when}"].mean()) for when in ("before", "after"))
+    method: list[Content] = [
+        ["Method: ", code(attrs["alignment"]), f"; {attrs['message']}. Seed {attrs.get('seed', 'not given')}."]
+    ]
+    if attrs.get("objective_name"):
+        method.append(
+            f"It maximises {attrs['objective_name']}: {number(dataset['final_objective'].item())} at the end."
+        )
+    if "plan_mass" in dataset:
+        method.append(
+            f"Rounding the plan to a permutation costs {number(dataset['rounding_loss'].item())} of the objective."
+        )
+    finding: list[Content] = [
+        [
+            f"{moved:,} of {units:,} units of B move; the mean cosine with A's unit goes from {number(before)} to "
+            f"{number(after)}."
+        ]
+    ]
+    return Section(
+        title=f"Alignment of {between(attrs)}",
+        finding=finding,
+        tables=[_table(dataset)],
+        method=method,
+        caveats=["Units alike in weights need not be alike in what they compute; the barrier is the measure of that."],
+        terms=("alignment", "similarity", *(("transport plan",) if "plan_mass" in dataset else ())),
+    )
+
+
+def _moved(dataset: xr.Dataset) -> xr.DataArray:
+    return dataset["source"] != dataset["place"]
+
+
+def _table(dataset: xr.Dataset) -> Html:
+    rows = []
+    groups = dataset["group"].values
+    for name in dict.fromkeys(map(str, groups)):
+        one = dataset.isel(unit=np.flatnonzero(groups == name))
+        means = [number(float(one[f"similarity_{when}"].mean())) for when in ("before", "after")]
+        least = number(float(one["similarity_after"].min())) if one.sizes["unit"] else "n/a"
+        rows.append([code(name), f"{one.sizes['unit']:,}", f"{int(_moved(one).sum()):,}", *means, least])
+    head = ["group", "units", "moved", "mean before", "mean after", "least after"]
+    return table("Cosine between the weights of A's and B's units, by permutation group", head, rows)

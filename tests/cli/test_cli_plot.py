@@ -1,0 +1,80 @@
+"""``lmc plot``: a figure of every kind of result, and a clear word where there is none to be drawn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from lmc import schema
+from lmc.cli import main
+
+ROOT = Path(__file__).parents[2]
+DEMO = [str(path) for path in sorted((ROOT / "data" / "checkpoints").glob("mlp-*.safetensors"))]
+SMALL = ["--data", "digits?limit=100"]
+COMMANDS = {
+    "barrier": ["barrier", *DEMO, *SMALL, "--points", "5", "-o"],
+    "adaptive": ["barrier", *DEMO, *SMALL, "--adaptive", "-o"],
+    "basin": ["basin", *DEMO, *SMALL, "--resolution", "5", "-o"],
+    "conjecture": ["conjecture", *DEMO, *SMALL, "--no-controls", "--points", "5", "-o"],
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> dict[str, Path]:
+    """A file of each kind, by the commands that write them."""
+    folder = tmp_path_factory.mktemp("results")
+    for kind, command in COMMANDS.items():
+        main([*command, str(folder / f"{kind}.nc")])
+    return {kind: folder / f"{kind}.nc" for kind in COMMANDS}
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_every_kind_is_drawn_with_no_flags(results, kind: str, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["plot", str(results[kind])])
+    assert capsys.readouterr().out == f"wrote {kind}.png\n"
+    assert (tmp_path / f"{kind}.png").read_bytes().startswith(b"\x89PNG")
+    main(["plot", str(results[kind]), "--json"])
+    assert json.loads(capsys.readouterr().out)["written"] == [f"{kind}-2.png"], "nothing is replaced"
+
+
+def test_kind_output_and_size_are_taken(results, tmp_path: Path, capsys):
+    out = tmp_path / "new" / "surface.pdf"
+    main(["plot", str(results["basin"]), "--kind", "basin-surface", "-o", str(out), "--size", "slide", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"kind": "basin", "figure": "basin-surface", "written": [str(out)]}
+    assert out.read_bytes().startswith(b"%PDF")
+
+
+def refused(capsys, *arguments: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as left:
+        main(["plot", *arguments])
+    return int(str(left.value.code)), capsys.readouterr().err
+
+
+def test_foreign_and_damaged_files_are_told_what_is_missing(results, tmp_path: Path, capsys):
+    whole = results["barrier"].read_bytes()
+    (tmp_path / "cut.nc").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.nc").write_text("not a result")
+    xr.Dataset({"temperature": ("time", [1.0])}).to_netcdf(tmp_path / "weather.nc")
+    lacking = schema.read(results["barrier"]).drop_vars("loss_barrier")
+    lacking.to_netcdf(tmp_path / "lacking.nc")
+    for name, word in {
+        "cut.nc": "cannot be read as netCDF4",
+        "text.nc": "cannot be read as netCDF4",
+        "weather.nc": "attribute lmc_kind is None",
+        "lacking.nc": "No variable named 'loss_barrier' in this barrier dataset",
+        "absent.nc": "No such file",
+    }.items():
+        code, said = refused(capsys, str(tmp_path / name), "-o", str(tmp_path / "f.png"))
+        assert code == 3 and word in said and name in said
+        assert not (tmp_path / "f.png").exists()
+
+
+def test_requests_that_make_no_sense_are_refused_before_drawing(results, tmp_path: Path, capsys):
+    assert refused(capsys, str(results["barrier"]), "-o", "f.pgn")[0] == 2
+    code, said = refused(capsys, str(results["barrier"]), "--kind", "basin", "-o", str(tmp_path / "f.png"))
+    assert code == 2 and "It has: barrier" in said
