@@ -14,10 +14,12 @@ from lmc.cli.apply import apply
 from lmc.cli.barrier import barrier
 from lmc.cli.basin import basin
 from lmc.cli.cite import cite
+from lmc.cli.collect import collect
 from lmc.cli.conjecture import conjecture
 from lmc.cli.convert import convert
 from lmc.cli.curve import curve
 from lmc.cli.inspect import inspect
+from lmc.cli.sweep import sweep
 from lmc.cli.symmetries import symmetries
 from lmc.cli.train import train
 
@@ -31,6 +33,8 @@ For example:
     lmc basin a.pt b.pt --data mnist
     lmc curve a.pt b.pt --data mnist -o curve.safetensors
     lmc conjecture runs/*.pt --data mnist --tolerance 0.02 --budget 10m
+    lmc sweep sweep.toml -o results
+    lmc collect results -o sweep.nc
     lmc align a.pt b.pt -o b-aligned.safetensors --save-permutation p.npz
     lmc apply b-epoch3.pt p.npz -o b-epoch3-aligned.safetensors
     lmc symmetries a.pt
@@ -42,7 +46,15 @@ For example:
 `lmc COMMAND --help` tells about each.
 """
 
-_EPILOGUE = "Exit codes: 0 done, 2 wrong usage, 3 unusable input, 4 the symmetry check failed or was not possible."
+_EPILOGUE = (
+    "Exit codes: 0 done, 2 wrong usage, 3 unusable input, 4 the symmetry check failed or was not possible, "
+    "5 some units of a sweep failed."
+)
+
+
+_COMMANDS = (
+    barrier, basin, curve, conjecture, sweep, collect, align, apply, symmetries, inspect, convert, train, cite
+)  # fmt: skip
 
 
 def make_app() -> App:
@@ -57,7 +69,7 @@ def make_app() -> App:
         help_format="markdown",
         suppress_keyboard_interrupt=False,  # main() says where the work is
     )
-    for command in (barrier, basin, curve, conjecture, align, apply, symmetries, inspect, convert, train, cite):
+    for command in _COMMANDS:
         app.command(command)
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -223,7 +224,7 @@ def provenance(results: Mapping[str, Alignment], proof: Proof | None) -> dict[st
     """Return what was aligned, how, and how the symmetries were proved, as attributes."""
     found: dict[str, Any] = {
         "alignments": {name: result.method for name, result in results.items()},
-        "versions": {name: importlib.metadata.version(name) for name in ("lmc", "torch", "numpy", "scipy", "xarray")},
+        "versions": dict(_versions()),
         "threads": torch.get_num_threads(),
     }
     if proof is not None:
@@ -234,6 +235,11 @@ def provenance(results: Mapping[str, Alignment], proof: Proof | None) -> dict[st
             "symmetry_control": proof.verification.control,
         }
     return found
+
+
+@functools.cache
+def _versions() -> Mapping[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("lmc", "torch", "numpy", "scipy", "xarray")}
 
 
 def first_examples(data: AbstractData) -> tuple[Tensor, ...]:
