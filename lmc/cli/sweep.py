@@ -13,7 +13,7 @@ from lmc._errors import IncompleteError, UsageError
 from lmc.cli.common import COMPUTING, WRITTEN, Printing
 
 if TYPE_CHECKING:
-    from lmc.sweep import AbstractExecutor, Plan, Summary, SweepSettings
+    from lmc.sweep import AbstractExecutor, Plan, Summary
 
 
 def sweep(
@@ -70,6 +70,9 @@ def sweep(
     max_memory
         Memory for all workers of this machine together (8G); fewer are started where they would not fit.
     """
+    _check(workers, threads)
+    if not dry_run and workers != 1:
+        _begin_early()
     from lmc import sweep as room
 
     settings = room.read_sweep(file)
@@ -78,7 +81,7 @@ def sweep(
     folder = output or file.with_suffix("")
     if folder.is_file():
         raise UsageError(f"{folder} is a file; the results need a folder: name one by -o.")
-    executor = _executor(settings, workers, threads, max_memory)
+    executor = _executor(plan, workers, threads, max_memory, printing)
     with executor:
         summary = _run(plan, folder, executor, retry_failed, printing)
     _report(summary, folder, printing)
@@ -100,12 +103,46 @@ def _keys(plan: Plan) -> list[str]:
     return list(dict.fromkeys(key for member in plan.members for key in member.coordinates))
 
 
-def _executor(
-    settings: SweepSettings, workers: int | None, threads: int | None, max_memory: str | None
-) -> AbstractExecutor:
-    from lmc.sweep import InProcess
+def _check(workers: int | None, threads: int | None) -> None:
+    for name, value in (("workers", workers), ("threads", threads)):
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} must be at least 1, got {value}.")
 
-    return InProcess()
+
+def _begin_early() -> None:
+    """Let workers import torch while this process does: the server that they are forked from begins now."""
+    import multiprocessing
+
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        from multiprocessing import forkserver
+
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["lmc.sweep.serving"])
+        forkserver.ensure_running()
+
+
+def _executor(
+    plan: Plan, workers: int | None, threads: int | None, max_memory: str | None, printing: Printing
+) -> AbstractExecutor:
+    """Share cores and memory of this machine out among workers."""
+    import torch
+
+    from lmc.sweep import InProcess, ProcessPool, cores, read_size, share_memory
+
+    asked = plan.settings.execution
+    count = workers or asked.workers or max(1, cores() // (threads or asked.threads or 1))
+    _check(count, asked.threads)
+    each = threads or asked.threads or max(1, cores() // count)
+    limit = max_memory or asked.max_memory
+    largest = max(member.size for member in plan.members)
+    share = share_memory(None if limit is None else read_size(limit), count, largest, plan.data_size)
+    if share.workers < count:
+        printing.note("memory", f"{limit} has room for {share.workers} workers, not {count}")
+    plural = "s" if share.workers > 1 else ""
+    printing.note("workers", f"{share.workers} process{'es' if plural else ''}, {each} thread{'s' * (each > 1)} each")
+    if share.workers == 1:
+        torch.set_num_threads(each)
+        return InProcess(share.states, share.points)
+    return ProcessPool(share.workers, each, share.states, share.points)
 
 
 def _run(plan: Plan, folder: Path, executor: AbstractExecutor, retry_failed: bool, printing: Printing) -> Summary:

@@ -18,13 +18,14 @@ class AbstractExecutor(abc.ABC):
         How many batches may be under way at once: one for each worker, and some in waiting where that costs nothing.
     most : int
         Units in a batch, at most.
-    memory : int
-        Bytes that each worker may keep checkpoints in.
+    memory, points : int
+        Bytes that each worker may keep checkpoints in, and hold positions of a path in.
     """
 
     wanted: int = 1
     most: int = 1
     memory: int = 2**30
+    points: int = 2**30
 
     @abc.abstractmethod
     def submit(self, batch: Batch) -> Future[list[Outcome]]:
@@ -43,8 +44,8 @@ class AbstractExecutor(abc.ABC):
 class InProcess(AbstractExecutor):
     """Does each unit in the calling process, at once."""
 
-    def __init__(self, memory: int = 2**30) -> None:
-        self.memory = memory
+    def __init__(self, memory: int = 2**30, points: int = 2**30) -> None:
+        self.memory, self.points = memory, points
 
     def submit(self, batch: Batch) -> Future[list[Outcome]]:
         """Do the batch before returning."""

@@ -37,6 +37,8 @@ class Member:
         Digest of names, shapes and recorded architecture: equal for checkpoints of one network.
     error : str
         Why it cannot be used, empty where it can. Its units fail with this.
+    size : int
+        Bytes of its weights.
     """
 
     path: str
@@ -45,6 +47,7 @@ class Member:
     coordinates: Mapping[str, Coordinate] = field(default_factory=dict)
     layout: str = ""
     error: str = ""
+    size: int = 0
 
 
 def find_paths(settings: CheckpointSettings, root: str | os.PathLike[str]) -> list[str]:
@@ -103,7 +106,8 @@ def _read(
         return Member(path, name, _digest_of_bytes(Path(path)), coordinates, "", str(error)), None
     for key, place in settings.metadata.items():
         coordinates[key] = _from_metadata(checkpoint, key, place)
-    return Member(path, name, checkpoint.digest, coordinates, layout_of(checkpoint)), checkpoint
+    size = sum(tensor.numel() * tensor.element_size() for tensor in checkpoint.state.values())
+    return Member(path, name, checkpoint.digest, coordinates, layout_of(checkpoint), size=size), checkpoint
 
 
 def name_pattern(text: str) -> re.Pattern[str]:

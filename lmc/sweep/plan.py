@@ -18,7 +18,7 @@ from lmc._files import replacing
 from lmc._imports import import_object
 from lmc.architectures import resolve
 from lmc.checkpoints import Checkpoint
-from lmc.datasets import AbstractData, open_data
+from lmc.datasets import AbstractData, Data, open_data
 from lmc.pipeline import alignment_data, data_for, read_names, rename, resolve_alignments
 from lmc.sweep.members import Member, read_members
 from lmc.sweep.pairs import choose_pairs
@@ -98,12 +98,15 @@ class Plan:
         The checkpoints, in order.
     pairs : int array, shape (pair, 2)
         Indices of members.
+    data_size : int
+        Bytes of the examples; 0 where they are streamed.
     """
 
     settings: SweepSettings
     context: Context
     members: tuple[Member, ...]
     pairs: NDArray[np.int64]
+    data_size: int = 0
 
     @property
     def alignments(self) -> tuple[str, ...]:
@@ -215,7 +218,7 @@ def make_plan(settings: SweepSettings) -> Plan:
     looks = {} if looking is None else {n: looking.digest for n, one in methods.items() if one.needs == "data"}
     universe = asdict(settings.universe) if UNIVERSE in measure.align else {}
     context = Context(measure, determined, networks, looks, settings.checkpoints.entry, mapping, universe)
-    return Plan(settings, context, members, pairs)
+    return Plan(settings, context, members, pairs, data.inputs.nbytes if isinstance(data, Data) else 0)
 
 
 def _located(measure: MeasureSettings, root: str) -> MeasureSettings:

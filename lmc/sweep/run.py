@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from lmc.sweep.executors import AbstractExecutor
 from lmc.sweep.pairs import in_blocks
 from lmc.sweep.plan import Plan
 from lmc.sweep.tasks import Batch, Outcome, Task
+from lmc.units import WorkFolder
 
 _SECONDS = 2.0
 """A batch takes about so long: short enough to share evenly, long enough that handing it over costs nothing."""
@@ -112,7 +113,8 @@ class _Driver:
         progress: Any,
     ) -> None:
         self.executor, self.folder, self.retry = executor, folder, retry
-        self.context = plan.context.text
+        self._plan, self.context = plan, plan.context.text
+        self._units = WorkFolder(folder)
         self.summary = Summary(plan.size)
         self._tell, self._progress = tell, progress
         self._tasks = _in_order(plan)
@@ -149,7 +151,8 @@ class _Driver:
         return self._batch(tasks) if tasks else None
 
     def _batch(self, tasks: list[Task]) -> Batch:
-        return Batch(self.context, self.folder, tuple(tasks), self.retry, self.executor.memory)
+        executor = self.executor
+        return Batch(self.context, self.folder, tuple(tasks), self.retry, executor.memory, executor.points)
 
     def _take(self, batch: Batch, future: Future[list[Outcome]]) -> None:
         for outcome in future.result():
@@ -159,6 +162,8 @@ class _Driver:
         if outcome.state == "busy":
             self._busy.append(outcome.task)
             return
+        if outcome.state == "died":
+            outcome = self._buried(outcome)
         if outcome.state == "computed":
             before = outcome.seconds if self._mean is None else self._mean
             self._mean = 0.9 * before + 0.1 * outcome.seconds
@@ -167,6 +172,12 @@ class _Driver:
         self.summary.count(outcome)
         if self._progress is not None:
             self._progress.update(outcome)
+
+    def _buried(self, outcome: Outcome) -> Outcome:
+        """Record the failure that the process of a unit could not record itself."""
+        task = outcome.task
+        self._units.fail(self._plan.context.unit(task.a, task.b, task.align), outcome.message)
+        return replace(outcome, state="failed")
 
 
 def _in_order(plan: Plan) -> Iterator[Task]:

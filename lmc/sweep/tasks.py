@@ -8,7 +8,7 @@ from typing import Literal
 
 from lmc.sweep.members import Member
 
-State = Literal["computed", "found", "busy", "failed before", "failed"]
+State = Literal["computed", "found", "busy", "failed before", "failed", "died"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Batch:
         Whether units that failed before are tried again.
     memory : int
         Bytes that the worker may keep loaded checkpoints in.
+    points : int
+        Bytes that it may hold positions of a path in.
     """
 
     context: str
@@ -44,6 +46,7 @@ class Batch:
     tasks: Sequence[Task]
     retry: bool = True
     memory: int = 2**30
+    points: int = 2**30
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Outcome:
     task : Task
         The unit.
     state : str
-        ``computed``, ``found`` (it was there), ``busy`` (another process is at it), ``failed`` or ``failed before``.
+        ``computed``, ``found`` (it was there), ``busy`` (another process is at it), ``failed``, ``failed before``, or
+        ``died`` (its process did, more than once).
     seconds : float
         Time it took.
     message : str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -34,13 +35,18 @@ _ROOM = 2**18
 
 def run_batch(batch: Batch) -> list[Outcome]:
     """Do a batch of units in this process; what was opened for them is kept for the next batch of the same sweep."""
-    worker = _worker(batch.context, batch.folder, batch.memory)
-    return [worker.run(task, batch.retry) for task in batch.tasks]
+    return list(outcomes_of(batch))
+
+
+def outcomes_of(batch: Batch) -> Iterator[Outcome]:
+    """Do a batch of units, and tell of each when it is done."""
+    worker = _worker(batch.context, batch.folder, batch.memory, batch.points)
+    return (worker.run(task, batch.retry) for task in batch.tasks)
 
 
 @functools.lru_cache(maxsize=1)
-def _worker(context: str, folder: str, memory: int) -> Worker:
-    return Worker(Context.read(context), folder, memory)
+def _worker(context: str, folder: str, memory: int, points: int) -> Worker:
+    return Worker(Context.read(context), folder, memory, points)
 
 
 class Worker:
@@ -54,10 +60,13 @@ class Worker:
         Of results.
     memory : int
         Bytes that loaded checkpoints may take; those that were not used for longest are dropped.
+    points : int
+        Bytes that positions of a path may take.
     """
 
-    def __init__(self, context: Context, folder: str, memory: int) -> None:
+    def __init__(self, context: Context, folder: str, memory: int, points: int = 2**30) -> None:
         self.context = context
+        self._points = points
         self._told: list[str] = []
         light = not context.measure.keep_examples
         self.folder = WorkFolder(folder, self._told.append, light=light).open()
@@ -113,6 +122,7 @@ class Worker:
             also=list(measure.also),
             device=measure.device,
             dtype=getattr(torch, measure.dtype),
+            memory=self._points,
         )
         return result if measure.keep_examples else as_row(result, task.a.name, task.b.name)
 
