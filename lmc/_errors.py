@@ -60,6 +60,12 @@ class SymmetryError(LmcError):
     exit_code = 4
 
 
+class IncompleteError(LmcError):
+    """Some units of work failed; what they are was told, the others are done."""
+
+    exit_code = 5
+
+
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest candidate, or an empty string when nothing is near."""
     near = difflib.get_close_matches(str(name), [str(c) for c in candidates], n=1, cutoff=0.5)

@@ -60,6 +60,7 @@ def measure_barrier(
     batch_size: int | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    memory: int = 2**30,
     also: Sequence[str] = (),
     work: WorkFolder | str | os.PathLike[str] | None = None,
     attrs: Mapping[str, Any] | None = None,
@@ -99,7 +100,7 @@ def measure_barrier(
         Of the bootstrap over examples.
     objectives, seconds_align : mapping of path names to floats, optional
         What the alignment reached and took.
-    batch_size, device, dtype
+    batch_size, device, dtype, memory
         As in :func:`lmc.evaluation.evaluate_path`.
     also : sequence of str
         Quantities that cost further evaluations: ``disagreement``, ``top5``, ``closeness``, ``sharpness``.
@@ -156,7 +157,7 @@ def measure_barrier(
         "device": str(device),
     }
     schema.check_attrs(schema.sanitize_attrs(stored))
-    setting = Setting(module, data, grid, pair, loss, device, dtype, batch_size)
+    setting = Setting(module, data, grid, pair, loss, device, dtype, batch_size, memory)
     statistics = sum(given.size or 0 for given in (train, repaired) if given is not None)
     evaluations = evaluate_paths(setting, named, work=folder, extra_examples=statistics, progress=progress)
     curves = _Curves.stack(evaluations, grid)

@@ -97,6 +97,7 @@ def _evaluate(setting: Setting, path: Path, t: NDArray[np.float64], progress: Pr
         batch_size=setting.batch_size,
         device=setting.device,
         dtype=setting.dtype,
+        memory=setting.memory,
         progress=progress,
     )
 

@@ -34,6 +34,8 @@ class Setting:
         As in :func:`lmc.evaluation.evaluate_path`.
     t : array, shape (t,), in [0, 1]
         Positions of the curves.
+    memory : int
+        Bytes for positions that are held at the same time.
     """
 
     module: nn.Module
@@ -44,6 +46,7 @@ class Setting:
     device: str | torch.device = "cpu"
     dtype: torch.dtype = torch.float32
     batch_size: int | None = None
+    memory: int = 2**30
 
     def networks(self, path: AbstractPath, positions: Sequence[float]) -> list[nn.Module]:
         """Return a copy of the network at each position, in eval mode and without gradients."""

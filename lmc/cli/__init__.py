@@ -14,12 +14,14 @@ from lmc.cli.apply import apply
 from lmc.cli.barrier import barrier
 from lmc.cli.basin import basin
 from lmc.cli.cite import cite
+from lmc.cli.collect import collect
 from lmc.cli.conjecture import conjecture
 from lmc.cli.convert import convert
 from lmc.cli.curve import curve
 from lmc.cli.inspect import inspect
 from lmc.cli.plot import plot
 from lmc.cli.report import report
+from lmc.cli.sweep import sweep
 from lmc.cli.symmetries import symmetries
 from lmc.cli.train import train
 
@@ -34,6 +36,8 @@ For example:
     lmc curve a.pt b.pt --data mnist -o curve.safetensors
     lmc conjecture runs/*.pt --data mnist --tolerance 0.02 --budget 10m
     lmc plot barrier.nc -o barrier.pdf
+    lmc sweep sweep.toml -o results
+    lmc collect results -o sweep.nc
     lmc align a.pt b.pt -o b-aligned.safetensors --save-permutation p.npz
     lmc apply b-epoch3.pt p.npz -o b-epoch3-aligned.safetensors
     lmc symmetries a.pt
@@ -46,7 +50,17 @@ For example:
 `lmc COMMAND --help` tells about each.
 """
 
-_EPILOGUE = "Exit codes: 0 done, 2 wrong usage, 3 unusable input, 4 the symmetry check failed or was not possible."
+_EPILOGUE = (
+    "Exit codes: 0 done, 2 wrong usage, 3 unusable input, 4 the symmetry check failed or was not possible, "
+    "5 some units of a sweep failed."
+)
+
+
+_COMMANDS = (
+    *(barrier, basin, curve, conjecture, sweep, collect),
+    *(align, apply, convert, train),
+    *(plot, report, inspect, symmetries, cite),
+)
 
 
 def make_app() -> App:
@@ -61,8 +75,7 @@ def make_app() -> App:
         help_format="markdown",
         suppress_keyboard_interrupt=False,  # main() says where the work is
     )
-    looked = (inspect, symmetries, plot, report, cite)
-    for command in (barrier, basin, curve, conjecture, align, apply, convert, train, *looked):
+    for command in _COMMANDS:
         app.command(command)
     return app
 

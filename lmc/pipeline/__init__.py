@@ -12,6 +12,7 @@ from lmc.pipeline.curves import measure_curve as measure_curve
 from lmc.pipeline.pair import Model as Model
 from lmc.pipeline.pair import Pair as Pair
 from lmc.pipeline.pair import data_for as data_for
+from lmc.pipeline.pair import fitted as fitted
 from lmc.pipeline.pair import load_model as load_model
 from lmc.pipeline.pair import load_pair as load_pair
 from lmc.pipeline.pair import read_names as read_names
@@ -26,5 +27,6 @@ from lmc.pipeline.routes import Route as Route
 from lmc.pipeline.routes import open_via as open_via
 from lmc.pipeline.sets import ModelSet as ModelSet
 from lmc.pipeline.sets import load_set as load_set
+from lmc.pipeline.sets import short_names as short_names
 from lmc.pipeline.units import BarrierTask as BarrierTask
 from lmc.pipeline.units import barrier_unit as barrier_unit

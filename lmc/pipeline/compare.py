@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -225,7 +226,7 @@ def provenance(results: Mapping[str, Alignment], proof: Proof | None) -> dict[st
     found: dict[str, Any] = {
         "alignments": {name: result.method for name, result in results.items()},
         "citations": citations_of(result.method for result in results.values()),
-        "versions": {name: importlib.metadata.version(name) for name in ("lmc", "torch", "numpy", "scipy", "xarray")},
+        "versions": dict(_versions()),
         "threads": torch.get_num_threads(),
     }
     if proof is not None:
@@ -236,6 +237,11 @@ def provenance(results: Mapping[str, Alignment], proof: Proof | None) -> dict[st
             "symmetry_control": proof.verification.control,
         }
     return found
+
+
+@functools.cache
+def _versions() -> Mapping[str, str]:
+    return {name: importlib.metadata.version(name) for name in ("lmc", "torch", "numpy", "scipy", "xarray")}
 
 
 def first_examples(data: AbstractData) -> tuple[Tensor, ...]:

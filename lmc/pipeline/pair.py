@@ -105,10 +105,10 @@ def load_model(
     checkpoint = load(path, entry=entry)
     check_usable(checkpoint)
     given = rename(checkpoint, names or {})
-    return _fitted(checkpoint, given, resolve(model, given, input_shape=input_shape, num_classes=num_classes))
+    return fitted(checkpoint, given, resolve(model, given, input_shape=input_shape, num_classes=num_classes))
 
 
-def _fitted(checkpoint: Checkpoint, given: Checkpoint, architecture: Architecture) -> Model:
+def fitted(checkpoint: Checkpoint, given: Checkpoint, architecture: Architecture) -> Model:
     """Match the weights, perhaps under names the user gave, to the network."""
     fitted = fit_state(given.state, architecture.module, checkpoint.source)
     matched = match_names(given.state, architecture.module.state_dict()) or {}
@@ -209,7 +209,7 @@ def load_pair(
         if model is not None or not _alike(*given):
             raise
         architecture = _resolve_other(given[1], sizes)
-    first, second = (_fitted(one, named, architecture) for one, named in zip(files, given, strict=True))
+    first, second = (fitted(one, named, architecture) for one, named in zip(files, given, strict=True))
     return Pair(first, second)
 
 

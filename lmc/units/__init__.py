@@ -1,6 +1,8 @@
 """Work units: one netCDF each, named by everything that determines it, so that no work is done twice or half."""
 
 from lmc.units.claims import Claim as Claim
+from lmc.units.classic import read_classic as read_classic
+from lmc.units.classic import write_classic as write_classic
 from lmc.units.fingerprint import code_digest as code_digest
 from lmc.units.fingerprint import fingerprint as fingerprint
 from lmc.units.folder import WorkFolder as WorkFolder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -18,10 +19,13 @@ import xarray as xr
 from lmc import schema
 from lmc._files import replacing
 from lmc.units.claims import Claim, refuse_busy, wait_for
+from lmc.units.classic import read_classic, write_classic
 from lmc.units.unit import Unit
 
 Compute = Callable[[], xr.Dataset]
 Tell = Callable[[str], object]
+State = Literal["computed", "found", "busy", "failed before"]
+"""What became of a unit that was asked for."""
 
 _PAUSE = 0.1
 _IDENTITY, _CONTENT = "lmc_unit", "lmc_unit_content"
@@ -40,10 +44,13 @@ class WorkFolder:
         The folder; made when the first unit is written.
     tell : callable, optional
         Takes one sentence for the user.
+    light : bool
+        Write classic netCDF: a fraction of the time and space of netCDF4 for small results, nothing compressed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], tell: Tell | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], tell: Tell | None = None, *, light: bool = False) -> None:
         self.path = Path(path)
+        self.light = light
         self._tell: Tell = tell or (lambda text: None)
         self._presence = Claim(self.path / ".in-use")
 
@@ -69,6 +76,8 @@ class WorkFolder:
             if not self._presence.take():
                 raise refuse_busy(self.path)
             self._empty()
+        elif self.path.exists() and self._presence.take():
+            self._tidy()
         if not wait_for(lambda: self._presence.take(shared=True), seconds=_PAUSE, patience=60):
             raise refuse_busy(self.path)
         return self
@@ -95,7 +104,8 @@ class WorkFolder:
         if not file.exists():
             return None
         try:
-            found = xr.load_dataset(file, engine="netcdf4")
+            found = read_classic(file)
+            found = xr.load_dataset(file, engine="netcdf4") if found is None else found
             sound = is_result_of(found, unit)
         except FileNotFoundError:
             return None
@@ -113,7 +123,10 @@ class WorkFolder:
             schema.validate(result)
         result = stamped(result, unit)
         with replacing(self.path / unit.filename) as partial:
-            result.to_netcdf(partial, engine="netcdf4", format="NETCDF4")
+            if self.light:
+                write_classic(result, partial)
+            else:
+                result.to_netcdf(partial, engine="netcdf4", format="NETCDF4")
         return result
 
     def run(self, work: Sequence[tuple[Unit, Compute]]) -> list[xr.Dataset]:
@@ -133,42 +146,86 @@ class WorkFolder:
         while len(results) < len({unit.digest for unit, _ in work}):
             before = len(results)
             for unit, compute in work:
-                if unit.digest not in results and (found := self._attempt(unit, compute)) is not None:
+                if unit.digest not in results and (found := self._attempt(unit, compute)[1]) is not None:
                     results[unit.digest] = found
             if len(results) == before:
                 time.sleep(_PAUSE)  # all that is left is being computed by others
         return [results[unit.digest] for unit, _ in work]
+
+    def attempt(self, unit: Unit, compute: Compute, *, retry: bool = True) -> State:
+        """Do one unit, unless it is done or another process is at it, and say which it was.
+
+        Parameters
+        ----------
+        unit, compute
+            As in :meth:`run`.
+        retry : bool
+            Whether a unit that failed before is tried again.
+
+        Returns
+        -------
+        {"computed", "found", "busy", "failed before"}
+
+        Raises
+        ------
+        Exception
+            As :meth:`run`.
+        """
+        if not retry and self._failed(unit).exists() and not (self.path / unit.filename).exists():
+            return "failed before"
+        return self._attempt(unit, compute)[0]
+
+    def failure(self, unit: Unit) -> str:
+        """Return the traceback of a unit that failed when it was last tried, else an empty text."""
+        try:
+            return self._failed(unit).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
 
     def failures(self) -> dict[str, str]:
         """Return the tracebacks of units that failed when they were last tried, by file name of the unit."""
         found = sorted(self.path.glob("*.failed.txt"))
         return {file.name.removesuffix(".failed.txt") + ".nc": file.read_text() for file in found}
 
-    def _attempt(self, unit: Unit, compute: Compute) -> xr.Dataset | None:
-        """Read or compute a unit; None where another process is at it."""
+    def fail(self, unit: Unit, text: str) -> None:
+        """Leave the traceback of a failure beside the units, where the disk takes it."""
+        with contextlib.suppress(OSError), replacing(self._failed(unit)) as partial:
+            partial.write_text(f"{json.dumps(unit.about, indent=1)}\n\n{text}", encoding="utf-8")
+
+    def _failed(self, unit: Unit) -> Path:
+        return self.path / f"{Path(unit.filename).stem}.failed.txt"
+
+    def _attempt(self, unit: Unit, compute: Compute) -> tuple[State, xr.Dataset | None]:
+        """Read or compute a unit; nothing where another process is at it."""
         if (self.path / unit.filename).exists() and (found := self.read(unit)) is not None:
-            return found
+            return "found", found
         claim = Claim(self.path / f".{unit.filename}.claim")
         if not claim.take():
-            return None
+            return "busy", None
         try:
             # Another process may have finished it since; a damaged file has been told of already.
             found = self.read(unit, quietly=True)
-            return found if found is not None else self._compute(unit, compute)
+            return ("computed", self._compute(unit, compute)) if found is None else ("found", found)
         finally:
             claim.release(remove=True)
 
     def _compute(self, unit: Unit, compute: Compute) -> xr.Dataset:
-        failed = self.path / f"{Path(unit.filename).stem}.failed.txt"
         try:
-            result = compute()
+            stored = self.write(unit, compute())
         except Exception:
-            with replacing(failed) as partial:
-                partial.write_text(f"{json.dumps(unit.about, indent=1)}\n\n{traceback.format_exc()}")
+            self.fail(unit, traceback.format_exc())
             raise
-        stored = self.write(unit, result)
-        failed.unlink(missing_ok=True)
+        self._failed(unit).unlink(missing_ok=True)
         return stored
+
+    def _tidy(self) -> None:
+        """Remove what killed processes left half written; only while no other process works here, for certain."""
+        probe = Claim(self._presence.path)
+        if probe.take():  # no locks on this file system: the lock that we hold says nothing of others
+            probe.release()
+            return
+        for file in (*self.path.glob(".*.partial"), *self.path.glob(".*.claim")):
+            file.unlink(missing_ok=True)
 
     def _empty(self) -> None:
         for file in self.path.iterdir():

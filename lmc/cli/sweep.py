@@ -1,0 +1,187 @@
+"""``lmc sweep FILE``: many pairs of checkpoints, as units of work that are never done twice."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from lmc._errors import IncompleteError, UsageError
+from lmc.cli.common import COMPUTING, WRITTEN, Printing
+
+if TYPE_CHECKING:
+    from lmc.sweep import AbstractExecutor, Plan, Summary
+
+
+def sweep(
+    file: Path,
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    output: Annotated[Path | None, Parameter(alias="-o", group=WRITTEN)] = None,
+    retry_failed: Annotated[bool, Parameter(negative="", group=WRITTEN)] = False,
+    workers: Annotated[int | None, Parameter(group=COMPUTING)] = None,
+    threads: Annotated[int | None, Parameter(group=COMPUTING)] = None,
+    max_memory: Annotated[str | None, Parameter(group=COMPUTING)] = None,
+    printing: Printing = Printing(),  # noqa: B008
+) -> None:
+    """Measure barriers of many pairs of checkpoints, as a TOML file says.
+
+    Each pair and alignment is a unit of work: a file in the folder of results, named by all that determines it. What
+    is there is never computed again; any number of runs may share a folder; a run that was stopped goes on when the
+    same command is given again. lmc collect joins the units into one dataset.
+
+    For example, sweep.toml:
+
+        [checkpoints]
+        paths = ["runs/*/*.safetensors"]
+        name = "width{width}/seed{seed}.safetensors"
+
+        [pairs]
+        within = "width"
+
+        [measure]
+        data = "digits"
+        align = ["none", "weights"]
+
+    and then:
+
+        lmc sweep sweep.toml --dry-run
+        lmc sweep sweep.toml -o results --workers 4
+        lmc collect results -o sweep.nc
+
+    Parameters
+    ----------
+    file
+        The sweep file. Its relative paths start from its own folder.
+    dry_run
+        Say how many units there are, measure one of each kind, and estimate time and memory; nothing is written.
+    output
+        Folder of results; by default named like the sweep file.
+    retry_failed
+        Try units again that failed before.
+    workers
+        Processes; all cores by default.
+    threads
+        Threads of each; cores are shared out by default.
+    max_memory
+        Memory for all workers of this machine together (8G); fewer are started where they would not fit.
+    """
+    _check(workers, threads)
+    if not dry_run and workers != 1:
+        _begin_early()
+    from lmc import sweep as room
+
+    settings = room.read_sweep(file)
+    plan = room.make_plan(settings)
+    _describe(plan, printing)
+    folder = output or file.with_suffix("")
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; the results need a folder: name one by -o.")
+    executor = _executor(plan, workers, threads, max_memory, printing)
+    with executor:
+        summary = _run(plan, folder, executor, retry_failed, printing)
+    _report(summary, folder, printing)
+
+
+def _describe(plan: Plan, printing: Printing) -> None:
+    members = plan.members
+    coordinates = {key: len({m.coordinates[key] for m in members if key in m.coordinates}) for key in _keys(plan)}
+    told = [f"{len(members):,} checkpoints", *(f"{count:,} x {name}" for name, count in coordinates.items())]
+    printing.note("sweep", ", ".join(told))
+    for member in members:
+        if member.error:
+            printing.note("warning", f"{member.name} cannot be used, its units will fail: {member.error}")
+    aligned = ", ".join(plan.alignments)
+    printing.note("units", f"{len(plan.pairs):,} pairs x {len(plan.alignments)} alignments ({aligned}) = {plan.size:,}")
+
+
+def _keys(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(key for member in plan.members for key in member.coordinates))
+
+
+def _check(workers: int | None, threads: int | None) -> None:
+    for name, value in (("workers", workers), ("threads", threads)):
+        if value is not None and value < 1:
+            raise UsageError(f"--{name} must be at least 1, got {value}.")
+
+
+def _begin_early() -> None:
+    """Let workers import torch while this process does: the server that they are forked from begins now."""
+    import multiprocessing
+
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        from multiprocessing import forkserver
+
+        multiprocessing.get_context("forkserver").set_forkserver_preload(["lmc.sweep.serving"])
+        forkserver.ensure_running()
+
+
+def _executor(
+    plan: Plan, workers: int | None, threads: int | None, max_memory: str | None, printing: Printing
+) -> AbstractExecutor:
+    """Share cores and memory of this machine out among workers."""
+    import torch
+
+    from lmc.sweep import InProcess, ProcessPool, cores, read_size, share_memory
+
+    asked = plan.settings.execution
+    count = workers or asked.workers or max(1, cores() // (threads or asked.threads or 1))
+    _check(count, asked.threads)
+    each = threads or asked.threads or max(1, cores() // count)
+    limit = max_memory or asked.max_memory
+    largest = max(member.size for member in plan.members)
+    share = share_memory(None if limit is None else read_size(limit), count, largest, plan.data_size)
+    if share.workers < count:
+        printing.note("memory", f"{limit} has room for {share.workers} workers, not {count}")
+    plural = "s" if share.workers > 1 else ""
+    printing.note("workers", f"{share.workers} process{'es' if plural else ''}, {each} thread{'s' * (each > 1)} each")
+    if share.workers == 1:
+        torch.set_num_threads(each)
+        return InProcess(share.states, share.points)
+    return ProcessPool(share.workers, each, share.states, share.points)
+
+
+def _run(plan: Plan, folder: Path, executor: AbstractExecutor, retry_failed: bool, printing: Printing) -> Summary:
+    from tqdm import tqdm
+
+    from lmc.sweep import Progress, run_sweep
+    from lmc.units import terminable
+
+    with terminable(), tqdm(total=plan.size, disable=None, leave=False, file=sys.stderr, unit="unit") as bar:
+        progress = Progress(plan.size, bar, lambda text: printing.note("progress", text))
+
+        def tell(text: str) -> None:
+            bar.clear()
+            printing.note("note", text)
+
+        try:
+            return run_sweep(plan, folder, executor, retry_failed=retry_failed, tell=tell, progress=progress)
+        except KeyboardInterrupt as error:
+            raise type(error)(
+                f"{progress.done:,} of {plan.size:,} units are in {folder}; the same command goes on"
+            ) from None
+
+
+def _report(summary: Summary, folder: Path, printing: Printing) -> None:
+    from lmc.sweep import duration
+
+    if printing.json:
+        counts = {name: getattr(summary, name) for name in ("total", "computed", "found", "failed", "seconds")}
+        print(json.dumps({**counts, "folder": str(folder), "failures": summary.failures}))
+    else:
+        print(
+            f"{'done':<10}{summary.computed:,} computed, {summary.found:,} were there, {summary.failed:,} failed, "
+            f"in {duration(summary.seconds)}"
+        )
+        for pair, align, message in summary.failures:
+            print(f"{'failed':<10}{pair}, {align}: {message}")
+        print(f"wrote {folder} (lmc collect {folder} -o sweep.nc)")
+    if summary.failed:
+        raise IncompleteError(
+            f"{summary.failed:,} of {summary.total:,} units failed; tracebacks are in {folder}/*.failed.txt. Mend what "
+            "they name, then give the same command with --retry-failed."
+        )
