@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import importlib.metadata
-import inspect
 import itertools
 import json
 import sys
@@ -62,6 +62,10 @@ class Study:
         given = parser.parse_args()
         self._question, self._output = question, given.output
         self._folder = lmc.WorkFolder(given.work, tell=print).open(fresh=given.fresh)
+        # Read once: the file may be edited while it runs.
+        text = Path(file).read_text(encoding="utf-8")
+        functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+        self._functions = {node.name: ast.get_source_segment(text, node) or "" for node in functions}
         self._start, self._settings = time.perf_counter(), {}
         torch.set_num_threads(1)  # the same numbers on every machine, and several studies side by side
 
@@ -76,8 +80,10 @@ class Study:
 
     def part(self, make: Callable[..., Mapping[str, Any]], **settings: Any) -> dict[str, np.ndarray]:
         """Return ``make(**settings)`` as arrays, from the folder where it was made before."""
-        source = hashlib.sha256(inspect.getsource(make).encode()).hexdigest()
-        about = {"study": self.name, "made by": source, "torch": torch.__version__, **self._settings, **settings}
+        source = hashlib.sha256(self._functions[make.__name__].encode()).hexdigest()
+        named = {name: make.__globals__.get(name) for name in make.__code__.co_names if name.isupper()}
+        about = {"study": self.name, "made by": source, "constants": plain(named), "torch": torch.__version__}
+        about |= {**self._settings, **settings}
         unit = Unit(make.__name__, about)
         start = time.perf_counter()
 
@@ -152,5 +158,5 @@ def mean_over_pairs(values: ArrayLike, pairs: Sequence[tuple[int, int]]) -> tupl
 
 
 def plain(value: Any) -> Any:
-    """Return what JSON takes, for comparison of settings."""
-    return json.loads(json.dumps(value))
+    """Return what JSON takes."""
+    return json.loads(json.dumps(value, default=str))
