@@ -18,6 +18,7 @@ from lmc.cli.conjecture import conjecture
 from lmc.cli.convert import convert
 from lmc.cli.curve import curve
 from lmc.cli.inspect import inspect
+from lmc.cli.instability import instability
 from lmc.cli.symmetries import symmetries
 from lmc.cli.train import train
 
@@ -31,6 +32,7 @@ For example:
     lmc basin a.pt b.pt --data mnist
     lmc curve a.pt b.pt --data mnist -o curve.safetensors
     lmc conjecture runs/*.pt --data mnist --tolerance 0.02 --budget 10m
+    lmc instability run.toml --branch-steps 0,100,500
     lmc align a.pt b.pt -o b-aligned.safetensors --save-permutation p.npz
     lmc apply b-epoch3.pt p.npz -o b-epoch3-aligned.safetensors
     lmc symmetries a.pt
@@ -57,7 +59,20 @@ def make_app() -> App:
         help_format="markdown",
         suppress_keyboard_interrupt=False,  # main() says where the work is
     )
-    for command in (barrier, basin, curve, conjecture, align, apply, symmetries, inspect, convert, train, cite):
+    for command in (
+        barrier,
+        basin,
+        curve,
+        conjecture,
+        instability,
+        align,
+        apply,
+        symmetries,
+        inspect,
+        convert,
+        train,
+        cite,
+    ):
         app.command(command)
     return app
 
