@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import ArrayLike
+from scipy.special import stdtrit
 
 import lmc
 from lmc import schema
@@ -155,6 +156,13 @@ def pairs_of(seeds: Sequence[int]) -> list[tuple[int, int]]:
 def mean_over_pairs(values: ArrayLike, pairs: Sequence[tuple[int, int]]) -> tuple[float, np.ndarray]:
     """Return the mean of one value for each pair, and its interval over the draw of the models."""
     return float(np.mean(values)), node_interval(values, pairs)
+
+
+def mean_over_runs(values: ArrayLike) -> tuple[float, np.ndarray]:
+    """Return the mean of values of independent runs, and Student's interval for it."""
+    values = np.asarray(values, dtype=np.float64)
+    room = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean()), values.mean() + np.array([-room, room])
 
 
 def plain(value: Any) -> Any:
