@@ -127,7 +127,8 @@ for level in range(1, LEVELS):
     claims.append(
         Claim(
             f"{100 * density[level]:.2g}% of the weights left: loss barrier that the dense networks' permutation "
-            f"takes away (none {loss[:, 0].mean():.3f}, dense {loss[:, 2].mean():.3f}, at that level {loss[:, 1].mean():.3f})",
+            f"takes away (none {loss[:, 0].mean():.3f}, dense {loss[:, 2].mean():.3f}, "
+            f"matched again {loss[:, 1].mean():.3f})",
             value,
             interval,
             "nats",
