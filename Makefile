@@ -15,7 +15,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench fuzz zoo mutate clean
+.PHONY: help demo test lint bench fuzz zoo mutate analyses clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -43,6 +43,13 @@ zoo: $(STAMPS)/group-test ## find and verify the symmetries of every architectur
 
 mutate: $(STAMPS)/group-test ## take every symmetry rule away in turn: is it missed by a test?
 	cd tests && ../$(BIN)/python -m symmetry.mutate
+
+STUDIES := $(patsubst analyses/%.py,study-%,$(sort $(wildcard analyses/[12][0-9]_*.py)))
+
+analyses: $(STUDIES) ## run the studies, into data/ (an hour; -j2 runs two at a time); what was interrupted goes on
+
+study-%: $(STAMPS)/lmc # one study: make study-21_training_time
+	@begin=$$(date +%s); $(BIN)/python analyses/$*.py && echo "$*: $$(($$(date +%s) - begin)) s"
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) out build dist .pytest_cache .ruff_cache .hypothesis .benchmarks

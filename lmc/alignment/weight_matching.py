@@ -11,11 +11,12 @@ from torch import nn
 
 from lmc._errors import UsageError, unknown
 from lmc._types import StateDict
-from lmc.alignment.base import AbstractAlignment, check_seed
+from lmc.alignment.base import AbstractAlignment, Needs, check_seed
 from lmc.alignment.descent import Descent, Order, Run
 from lmc.alignment.pair_worths import Problem
 from lmc.alignment.pair_worths import inner as inner
 from lmc.alignment.result import AlignmentResult
+from lmc.alignment.second_moments import weighed_inputs
 from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
 
@@ -48,10 +49,17 @@ class WeightMatching(AbstractAlignment):
         ``inward``, or ``same``: B as it is and random permutations only, in turn.
     seed : int
         Seed of orders and permutations.
+    covariance : bool
+        Weigh A's matrices by the second moments of their inputs in A [2]_, so that directions that no example uses do
+        not count; needs data.
+    examples : int
+        How many of the data these moments are of, the first ones.
 
     References
     ----------
     .. [1] Ainsworth, Hayase, Srinivasa. Git Re-Basin: Merging Models modulo Permutation Symmetries. ICLR 2023, Alg. 1.
+    .. [2] Ferbach, Goujaud, Gidel, Dieuleveut. Proving Linear Mode Connectivity of Neural Networks via Optimal
+       Transport. AISTATS 2024.
     """
 
     restarts: int = 8
@@ -59,6 +67,8 @@ class WeightMatching(AbstractAlignment):
     order: str = "random"
     start: str = "inward"
     seed: int = 0
+    covariance: bool = False
+    examples: int = 1000
 
     citation: ClassVar[str] = """@inproceedings{ainsworth2023git,
   title = {Git Re-Basin: Merging Models modulo Permutation Symmetries},
@@ -75,6 +85,15 @@ class WeightMatching(AbstractAlignment):
             if getattr(self, name) not in known:
                 raise unknown(f"weights: {name}", str(getattr(self, name)), known)
         check_seed(self.seed)
+        if not isinstance(self.covariance, bool):
+            raise UsageError(f"weights: covariance is true or false, got {self.covariance!r}.")
+        if not isinstance(self.examples, int) or self.examples < 1:
+            raise UsageError(f"weights: examples must be a positive integer, got {self.examples!r}.")
+
+    @property
+    def needs(self) -> Needs:
+        """Data where inputs are weighed; else nothing but weights."""
+        return "data" if self.covariance else "none"
 
     def continued(self) -> WeightMatching:
         """Start from B as it is, where another method has put it."""
@@ -91,6 +110,9 @@ class WeightMatching(AbstractAlignment):
     ) -> AlignmentResult:
         """Run every restart and keep the best."""
         start = time.perf_counter()
+        if self.covariance:
+            assert data is not None and module is not None
+            a = weighed_inputs(a, module, data, self.examples)
         problem = Problem(a, b, spec)
         # A single group that meets only frozen axes is optimised exactly in one step: restarts would repeat it.
         single = len(spec.groups) == 1 and not problem.entangled(spec.groups[0].name)
@@ -99,12 +121,15 @@ class WeightMatching(AbstractAlignment):
         objectives = tuple(run.trace[-1] for run in runs)
         asked = {"order": (self.order, "random"), "start": (self.start, "inward")}
         options = "".join(f"&{name}={value}" for name, (value, default) in asked.items() if value != default)
+        if self.covariance:
+            options += f"&covariance=true&examples={self.examples}"
+        weighed = ", A's weighed by the second moments of their inputs" if self.covariance else ""
         return AlignmentResult(
             f"weights?restarts={self.restarts}&sweeps={self.sweeps}{options}&seed={self.seed}",
             spec,
             best.permutation,
             objective=best.trace[-1],
-            objective_name="inner product of A's and aligned B's parameters",
+            objective_name=f"inner product of A's and aligned B's parameters{weighed}",
             trace=best.trace,
             converged=best.converged,
             message=_message(best, objectives, self.sweeps),

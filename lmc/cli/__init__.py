@@ -19,6 +19,7 @@ from lmc.cli.conjecture import conjecture
 from lmc.cli.convert import convert
 from lmc.cli.curve import curve
 from lmc.cli.inspect import inspect
+from lmc.cli.instability import instability
 from lmc.cli.plot import plot
 from lmc.cli.report import report
 from lmc.cli.sweep import sweep
@@ -38,6 +39,7 @@ For example:
     lmc plot barrier.nc -o barrier.pdf
     lmc sweep sweep.toml -o results
     lmc collect results -o sweep.nc
+    lmc instability run.toml --branch-steps 0,100,500
     lmc align a.pt b.pt -o b-aligned.safetensors --save-permutation p.npz
     lmc apply b-epoch3.pt p.npz -o b-epoch3-aligned.safetensors
     lmc symmetries a.pt
@@ -57,7 +59,7 @@ _EPILOGUE = (
 
 
 _COMMANDS = (
-    *(barrier, basin, curve, conjecture, sweep, collect),
+    *(barrier, basin, curve, conjecture, instability, sweep, collect),
     *(align, apply, convert, train),
     *(plot, report, inspect, symmetries, cite),
 )

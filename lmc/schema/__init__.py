@@ -15,6 +15,8 @@ from lmc.schema.files import read as read
 from lmc.schema.files import write as write
 from lmc.schema.fusion import FUSION as FUSION
 from lmc.schema.fusion import ROLES as ROLES
+from lmc.schema.study import OUTCOMES as OUTCOMES
+from lmc.schema.study import STUDY as STUDY
 from lmc.schema.sweep import SWEEP as SWEEP
 from lmc.schema.variable import BASELINES as BASELINES
 from lmc.schema.variable import BOUNDS as BOUNDS

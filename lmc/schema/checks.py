@@ -15,6 +15,7 @@ from lmc.schema.barrier import BARRIER
 from lmc.schema.basin import BASIN
 from lmc.schema.conjecture import CONJECTURE
 from lmc.schema.fusion import FUSION
+from lmc.schema.study import STUDY
 from lmc.schema.sweep import SWEEP
 from lmc.schema.variable import Variable
 
@@ -28,6 +29,7 @@ KINDS: Mapping[str, Mapping[str, Variable]] = {
     "fusion": FUSION,
     "sweep": SWEEP,
     "conjecture": CONJECTURE,
+    "study": STUDY,
 }
 """Kind of result (attribute ``lmc_kind``) to its variables."""
 

@@ -132,12 +132,11 @@ def train(
         "schedule": schedule,
         "device": str(device),
     }
-    _check(settings)
+    check_settings(settings)
     device = resolve_device(device, torch.float32)
     steps = Steps(held_data(data), batch_size, epochs, torch.Generator().manual_seed(seed), device)
     model = copy.deepcopy(module).to(device).train()
-    extra = {"momentum": momentum} if optimizer == "sgd" else {}
-    update = OPTIMIZERS[optimizer](model.parameters(), lr=lr, weight_decay=weight_decay, **extra)
+    update = make_optimizer(model, settings)
     criterion = resolve_loss(loss, data.task)
     history: list[dict[str, float]] = []
     bar_context = progress(total=len(steps), desc="training") if progress else contextlib.nullcontext()
@@ -146,17 +145,24 @@ def train(
             total = 0.0
             for done, inputs, targets in steps.epoch(epoch):
                 rate = lr * SCHEDULES[schedule](done)
-                total += len(inputs) * _step(model, update, rate, criterion, inputs, targets, epoch)
+                total += len(inputs) * take_step(model, update, rate, criterion, inputs, targets, epoch)
                 if bar is not None:
                     bar.update(1)
             history.append({"epoch": epoch, "train_loss": total / steps.examples, "lr": rate})
             if callback is not None:
-                callback(epoch, _snapshot(model))
+                callback(epoch, snapshot(model))
     settings |= {"examples": steps.examples, "steps": len(steps)}
-    return TrainingResult(_snapshot(model), tuple(history), settings)
+    return TrainingResult(snapshot(model), tuple(history), settings)
 
 
-def _step(
+def make_optimizer(model: nn.Module, settings: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Return the optimizer that the settings name, for the parameters of a model."""
+    extra = {"momentum": settings["momentum"]} if settings["optimizer"] == "sgd" else {}
+    given = {"lr": settings["lr"], "weight_decay": settings["weight_decay"], **extra}
+    return OPTIMIZERS[settings["optimizer"]](model.parameters(), **given)
+
+
+def take_step(
     model: nn.Module,
     update: torch.optim.Optimizer,
     rate: float,
@@ -213,7 +219,8 @@ class Steps:
             yield ((number - 1) * self.per_epoch + step) / len(self), inputs.to(self.device), targets.to(self.device)
 
 
-def _check(settings: Mapping[str, Any]) -> None:
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise UsageError for a setting that makes no sense."""
     if settings["optimizer"] not in OPTIMIZERS:
         raise unknown("optimizer", settings["optimizer"], OPTIMIZERS)
     if settings["schedule"] not in SCHEDULES:
@@ -246,7 +253,7 @@ def own_random_state(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
-def _snapshot(model: nn.Module) -> dict[str, Tensor]:
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
     """Return copies on the CPU; tied tensors stay one."""
     copies: dict[Any, Tensor] = {}
     state = {}

@@ -1,0 +1,120 @@
+"""The permutation conjecture on checkpoints in the wild: every folder of the shared data with a pair or more.
+
+Networks that strangers trained and published, each folder tested by `lmc conjecture` on 2,000 held-out images; some
+ten minutes on a laptop. Skipped where LMC_SHARED_DATA names no folder of such checkpoints:
+
+    python analyses/26_wild.py
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from common import Claim, Study
+
+import lmc
+from lmc import pipeline
+
+RAW, CIFAR = "mnist?normalize=none&limit=2000", "cifar10-4k?limit=1000"
+FOLDERS = {
+    "otfusion-mnist-mlp": ("mnist?limit=2000", "*"),
+    "lenet-10-20": ("mnist?limit=2000", "[abcde].*"),
+    "lenet-20-50": ("mnist?limit=2000", "*"),
+    "mlp-bn-ensemble": (RAW, "*"),
+    "cnn-bn-16-32": (RAW, "*"),
+    "mlp-500": (RAW, "*"),
+    "lstm-rows": (RAW, "*"),
+    "lightning-mlp": (RAW, "*"),
+    "curve-cnn": (RAW, "endpoint*200*"),
+    "resnet-cifar-tutorial": (CIFAR + "&normalize=none", "[ab].[!o]*"),
+}
+"""Dataset and files; the five LeNets are of five people."""
+
+LADDER = ("none", "weights?restarts=4", "activations")
+SECONDS = 120.0
+"""No further method is begun in a folder after this time."""
+
+study = Study(__file__, "Are published checkpoints of strangers linearly connected once their units are matched?")
+shared = Path(os.environ.get("LMC_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data")) / "checkpoints"
+if not shared.is_dir():
+    print(f"{study.name}: skipped, there are no shared checkpoints in {shared} (LMC_SHARED_DATA names the folder)")
+    sys.exit(0)
+found_in = {name: sorted(str(p.name) for p in (shared / name).glob(given[1])) for name, given in FOLDERS.items()}
+
+
+def verdicts(folder: str, files: list[str], data: str) -> dict[str, np.ndarray]:
+    """Test the pairs of a folder: names, verdicts, methods and barriers as they are and at best, by pair."""
+    loaded = pipeline.load_set([lmc.load(shared / folder / one) for one in files], data=data)
+    first = next(iter(loaded.models.values()))
+    train = lmc.open_data(loaded.data.reference.replace("limit=1000", "limit=3000"), "train")
+    proof = pipeline.prove(first.architecture.module, first.architecture.example_inputs(seed=0))
+    result = lmc.conjecture(
+        first.architecture.module,
+        {name: one.state for name, one in loaded.models.items()},
+        loaded.data,
+        ladder=("none", "weights?restarts=4") if data.startswith("cifar") else LADDER,
+        align_data=None if data.startswith("cifar") else train,
+        proof=proof,
+        points=11,
+        budget=SECONDS,
+        refused=loaded.refused,
+    )
+    best = result.barrier.min("alignment", skipna=True)
+    place = result.barrier.fillna(np.inf).argmin("alignment")
+    interval = result.barrier_ci.isel(alignment=place)
+    share = result.get("fraction_connected_ci", result.fraction_connected.expand_dims(bound=2))
+    return {
+        "names": np.array([f"{folder}: {a} - {b}" for a, b in zip(result.a.values, result.b.values, strict=True)]),
+        "verdict": result.verdict.values.astype(str),
+        "method": result.method.values.astype(str),
+        "plain": result.barrier.sel(alignment="none").values,
+        "best": best.values,
+        "interval": interval.values,
+        "share": np.array([float(result.fraction_connected), *share.values]),
+        "passed": result.control_passed.values.astype(float),
+    }
+
+
+made, failed = {}, {}
+for folder, (data, _) in FOLDERS.items():
+    if len(found_in[folder]) < 2:
+        failed[folder] = f"{len(found_in[folder])} files"
+        continue
+    try:
+        made[folder] = study.part(verdicts, folder=folder, files=found_in[folder], data=data)
+    except lmc.LmcError as error:
+        failed[folder] = str(error)
+        print(f"  {folder}: {error}")
+
+whole = {key: np.concatenate([one[key] for one in made.values()]) for key in ("names", "verdict", "method")}
+numbers = {key: np.concatenate([one[key] for one in made.values()]) for key in ("plain", "best", "interval")}
+claims = [
+    Claim(
+        f"{folder}: share of the {len(one['names'])} pairs that are connected (plain {100 * one['plain'].mean():.1f}%, "
+        f"at best {100 * one['best'].mean():.1f}%)",
+        float(one["share"][0]),
+        one["share"][1:],
+        "1",
+        "solutions of SGD are connected up to permutation (Entezari's conjecture)",
+        bool(one["share"][0] == 1),
+        bool(one["share"][0] < 1 and "undecided" not in one["verdict"]),
+    )
+    for folder, one in made.items()
+]
+study.write(
+    {
+        "pair": ("pair", whole["names"]),
+        "verdict": ("pair", whole["verdict"], "verdict of the conjecture's test", "1"),
+        "method": ("pair", whole["method"], "alignment that was chosen on the other half of the examples", "1"),
+        "plain_error_barrier": ("pair", numbers["plain"], "error barrier as the files are", "1"),
+        "best_error_barrier": ("pair", numbers["best"], "least error barrier of what was tried", "1"),
+        "best_error_barrier_ci": (("pair", "bound"), numbers["interval"], "95% interval of it", "1"),
+    },
+    claims,
+    folders=FOLDERS,
+    failed=failed,
+    seconds=SECONDS,
+)
