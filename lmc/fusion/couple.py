@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmc.alignment.assignment import assign
+from lmc.fusion.log_transport import entropic_plan
 
 Solver = Literal["emd", "sinkhorn"]
 
 _EMD_ITERATIONS = 10_000_000
-_SINKHORN_ITERATIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,17 @@ class Couple:
         return self._transport(np.ascontiguousarray(cost))
 
     def _transport(self, cost: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
+        if self.solver == "sinkhorn":
+            plan, converged = entropic_plan(cost, self.reg)
+            return plan, "" if converged else "sinkhorn did not converge"
         import ot
 
         mu, nu = (np.full(size, 1 / size) for size in cost.shape)
         scale = float(cost.mean()) or 1.0
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            if self.solver == "emd":
-                plan, log = ot.emd(mu, nu, cost / scale, numItermax=_EMD_ITERATIONS, log=True)
-                return np.asarray(plan), "" if log["result_code"] == 1 else f"emd: {log['warning']}"
-            reg, limits = self.reg / scale, {"numItermax": _SINKHORN_ITERATIONS, "stopThr": 1e-6}
-            plan = np.asarray(ot.sinkhorn(mu, nu, cost / scale, reg, method="sinkhorn_log", **limits))
-        # Rows are what the barycenter's update counts on: those are made exact.
-        plan = plan * (mu / np.maximum(plan.sum(1), 1e-300))[:, None]
-        return plan, "sinkhorn did not converge" if said else ""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the log says the same
+            plan, log = ot.emd(mu, nu, cost / scale, numItermax=_EMD_ITERATIONS, log=True)
+        return np.asarray(plan), "" if log["result_code"] == 1 else f"emd: {log['warning']}"
 
     def penalty(self, plan: NDArray[np.float64]) -> float:
         """Return what the entropy adds to the cost of a plan."""

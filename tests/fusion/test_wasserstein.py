@@ -12,7 +12,7 @@ from lmc._errors import UsageError
 from lmc.evaluation import evaluate_state
 from lmc.testing import tiny_mlp
 
-FOUND = ["mlp", "flatten", "batch norm", "concatenation", "option A", "attention", "fused attention"]
+FOUND = ["mlp", "flatten", "batch norm", "concatenation", "option A", "fused attention"]
 
 
 @pytest.mark.parametrize("name", FOUND)
