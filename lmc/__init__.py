@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lmc.datasets import open_data as open_data
     from lmc.fusion import FusionResult as FusionResult
     from lmc.fusion import VanillaAverage as VanillaAverage
+    from lmc.fusion import WassersteinBarycenter as WassersteinBarycenter
     from lmc.fusion import fuse as fuse
     from lmc.interpolation import BezierPath as BezierPath
     from lmc.interpolation import LinearPath as LinearPath
@@ -95,6 +96,7 @@ _HOME = {
     "StraightThrough": "lmc.alignment",
     "SymmetryError": "lmc._errors",
     "VanillaAverage": "lmc.fusion",
+    "WassersteinBarycenter": "lmc.fusion",
     "WeightMatching": "lmc.alignment",
     "WorkFolder": "lmc.units",
     "align": "lmc.alignment",

@@ -25,6 +25,7 @@ ALIGNMENTS = {
 
 FUSIONS = {
     "vanilla": "lmc.fusion.vanilla:VanillaAverage",
+    "wb": "lmc.fusion.wasserstein:WassersteinBarycenter",
 }
 """``lmc fuse --method`` name to ``module:class``."""
 

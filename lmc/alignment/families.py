@@ -171,6 +171,15 @@ def worth_of(family: Family, worths: Sequence[Worth], permutation: Permutation) 
     return float(sum((a[name].double() * moved[name].double()).sum() for name in a))
 
 
+def permuted_rows(family: Family, worth: Worth, permutation: Permutation, rows: Tensor) -> Tensor:
+    """Return rows of one place (see :meth:`Family.rows`) in the order of a permutation of the family."""
+    if family.alone:
+        group = family.groups[0]
+        return rows[torch.from_numpy(flat_index(group, np.asarray(permutation[group.name])))]
+    spec, a, _ = _written(family, [Worth(worth.axes, worth.shape, rows)])
+    return spec.apply(a, {name: permutation[name] for name in family.names})["0"].reshape(rows.shape)
+
+
 def flat_index(group: PermutationGroup, permutation: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return a permutation of each block as one index over all units, the blocks where they are."""
     return (np.arange(group.blocks)[:, None] * group.size + permutation.reshape(group.blocks, group.size)).ravel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -84,20 +84,7 @@ class Layers:
 
     def incoming(self, family: Family) -> dict[str, dict[str, Axis]]:
         """Return the tensors that make the family's units and read nothing that is not settled, with its axes there."""
-        found: dict[str, dict[str, Axis]] = {}
-        for group in family.groups:
-            for axis in self.roles.made(group):
-                others = {name for name, a in self.spec.axes_of[axis.param] if a.dim != axis.dim} - family.names
-                twice = [a for n, a in self.spec.axes_of[axis.param] if n == group.name and a.dim != axis.dim]
-                if axis.param not in self.spec.buffers and others <= self._settled and not twice:
-                    found.setdefault(axis.param, {})[group.name] = axis
-        return {name: self._with_read(family, name, axes) for name, axes in found.items()}
-
-    def _with_read(self, family: Family, name: str, axes: dict[str, Axis]) -> dict[str, Axis]:
-        """Add what a tensor reads of the family itself (grouped kernels): matched along, where that is not much."""
-        whole = {group: axis for group, axis in self.spec.axes_of[name] if group in family.names}
-        rows = math.prod(self.a[name].shape[dim] for dim in {axis.dim for axis in whole.values()})
-        return whole if rows <= _MOST_ROWS else axes
+        return incoming(family, self.spec, self.roles, self._settled)
 
     def products(self, family: Family) -> list[tuple[dict[str, Axis], tuple[int, ...], Products]]:
         """Return the products of the family's incoming weights, one set for each way its groups lie in tensors.
@@ -114,6 +101,27 @@ class Layers:
 
     def _of(self, family: Family, axes: Mapping[str, Axis], name: str) -> Products:
         return Products.of(family.rows(axes, self.a[name]), family.rows(axes, self.b[name]))
+
+
+def incoming(
+    family: Family, spec: PermutationSpec, roles: Roles, settled: Collection[str]
+) -> dict[str, dict[str, Axis]]:
+    """Return the tensors that make a family's units and read only groups that are settled, with its axes there."""
+    found: dict[str, dict[str, Axis]] = {}
+    for group in family.groups:
+        for axis in roles.made(group):
+            others = {name for name, a in spec.axes_of[axis.param] if a.dim != axis.dim} - family.names
+            twice = [a for n, a in spec.axes_of[axis.param] if n == group.name and a.dim != axis.dim]
+            if axis.param not in spec.buffers and others <= set(settled) and not twice:
+                found.setdefault(axis.param, {})[group.name] = axis
+    return {name: _with_read(family, spec, name, axes) for name, axes in found.items()}
+
+
+def _with_read(family: Family, spec: PermutationSpec, name: str, axes: dict[str, Axis]) -> dict[str, Axis]:
+    """Add what a tensor reads of the family itself (grouped kernels): matched along, where that is not much."""
+    whole = {group: axis for group, axis in spec.axes_of[name] if group in family.names}
+    rows = math.prod(spec.shapes[name][dim] for dim in {axis.dim for axis in whole.values()})
+    return whole if rows <= _MOST_ROWS else axes
 
 
 def worths(places: Sequence[tuple[Mapping[str, Axis], tuple[int, ...], Products]], metric: Metric) -> list[Worth]:

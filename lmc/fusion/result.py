@@ -38,6 +38,8 @@ class FusionResult:
         What that number is.
     trace : tuple of float
         The objective on the way.
+    traces : mapping of str to tuple of float
+        The objective of every group on the way, where groups are settled one after the other.
     converged : bool
         Whether the method stopped because nothing improved any more.
     message : str
@@ -65,6 +67,7 @@ class FusionResult:
     objective: float = float("nan")
     objective_name: str = ""
     trace: tuple[float, ...] = ()
+    traces: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     converged: bool = True
     message: str = ""
     warnings: tuple[str, ...] = ()

@@ -66,10 +66,25 @@ def transport_one(
         ]
         if all(matrices.shape[1] == matrices.shape[2] for *_, matrices in parts):
             for _, new, matrices in parts:  # one inside the other perhaps, outer ones first
-                tensor = along(new, tensor, matrices)
+                order = order_of(matrices)
+                tensor = along(new, tensor, matrices) if order is None else moved(new, tensor, order)
         else:
             tensor = resized(tensor, dim, target.shapes[name][dim], parts)
     return tensor
+
+
+def order_of(matrices: NDArray[np.float64]) -> NDArray[np.int64] | None:
+    """Return the permutation that matrices are, shape (blocks, units), None where they are none: moving is exact."""
+    order = matrices.argmax(axis=2)
+    moved = np.sort(order, axis=1)
+    ones = np.take_along_axis(matrices, order[..., None], axis=2)
+    hard = (np.count_nonzero(matrices, axis=2) == 1).all() and (np.abs(ones - 1) <= 1e-12).all()
+    return order if hard and (moved == np.arange(order.shape[1])).all() else None
+
+
+def moved(axis: Axis, tensor: Tensor, order: NDArray[np.int64]) -> Tensor:
+    """Return a tensor with the units of an axis in another order, block by block."""
+    return axis.move(tensor, order[0] if axis.positions is None else order)
 
 
 def _placed(spec: PermutationSpec, name: str) -> list[tuple[tuple[str, int], Axis]]:
