@@ -25,6 +25,13 @@ ALIGNMENTS = {
 
 FUSIONS = {
     "vanilla": "lmc.fusion.vanilla:VanillaAverage",
+    "align-then-average": "lmc.fusion.aligned:AlignThenAverage",
+    "soup": "lmc.fusion.soup:ModelSoup",
+    "fisher": "lmc.fusion.fisher:FisherAverage",
+    "regmean": "lmc.fusion.regmean:RegMean",
+    "task-arithmetic": "lmc.fusion.task_arithmetic:TaskArithmetic",
+    "ties": "lmc.fusion.ties:Ties",
+    "ensemble": "lmc.fusion.ensemble:PredictionEnsemble",
 }
 """``lmc fuse --method`` name to ``module:class``."""
 
