@@ -36,7 +36,14 @@ if TYPE_CHECKING:
     from lmc.datasets import Normalization as Normalization
     from lmc.datasets import as_data as as_data
     from lmc.datasets import open_data as open_data
+    from lmc.fusion import AlignThenAverage as AlignThenAverage
+    from lmc.fusion import FisherAverage as FisherAverage
     from lmc.fusion import FusionResult as FusionResult
+    from lmc.fusion import ModelSoup as ModelSoup
+    from lmc.fusion import PredictionEnsemble as PredictionEnsemble
+    from lmc.fusion import RegMean as RegMean
+    from lmc.fusion import TaskArithmetic as TaskArithmetic
+    from lmc.fusion import Ties as Ties
     from lmc.fusion import VanillaAverage as VanillaAverage
     from lmc.fusion import WassersteinBarycenter as WassersteinBarycenter
     from lmc.fusion import fuse as fuse
@@ -74,9 +81,11 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ActivationMatching": "lmc.alignment",
+    "AlignThenAverage": "lmc.fusion",
     "AlignmentResult": "lmc.alignment",
     "BezierPath": "lmc.interpolation",
     "Checkpoint": "lmc.checkpoints",
+    "FisherAverage": "lmc.fusion",
     "FrankWolfe": "lmc.alignment",
     "FusionResult": "lmc.fusion",
     "GromovWasserstein": "lmc.alignment",
@@ -84,17 +93,22 @@ _HOME = {
     "LinearPath": "lmc.interpolation",
     "LmcError": "lmc._errors",
     "ManyAlignment": "lmc.alignment",
+    "ModelSoup": "lmc.fusion",
     "Normalization": "lmc.datasets",
     "OptimalTransport": "lmc.alignment",
     "PermutationSpec": "lmc.symmetry",
     "Plane": "lmc.interpolation",
     "PolygonalPath": "lmc.interpolation",
+    "PredictionEnsemble": "lmc.fusion",
     "RandomPermutation": "lmc.alignment",
+    "RegMean": "lmc.fusion",
     "SimulatedAnnealing": "lmc.alignment",
     "SinkhornRebasin": "lmc.alignment",
     "SphericalPath": "lmc.interpolation",
     "StraightThrough": "lmc.alignment",
     "SymmetryError": "lmc._errors",
+    "TaskArithmetic": "lmc.fusion",
+    "Ties": "lmc.fusion",
     "VanillaAverage": "lmc.fusion",
     "WassersteinBarycenter": "lmc.fusion",
     "WeightMatching": "lmc.alignment",

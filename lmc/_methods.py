@@ -26,6 +26,13 @@ ALIGNMENTS = {
 FUSIONS = {
     "vanilla": "lmc.fusion.vanilla:VanillaAverage",
     "wb": "lmc.fusion.wasserstein:WassersteinBarycenter",
+    "align-then-average": "lmc.fusion.aligned:AlignThenAverage",
+    "soup": "lmc.fusion.soup:ModelSoup",
+    "fisher": "lmc.fusion.fisher:FisherAverage",
+    "regmean": "lmc.fusion.regmean:RegMean",
+    "task-arithmetic": "lmc.fusion.task_arithmetic:TaskArithmetic",
+    "ties": "lmc.fusion.ties:Ties",
+    "ensemble": "lmc.fusion.ensemble:PredictionEnsemble",
 }
 """``lmc fuse --method`` name to ``module:class``."""
 

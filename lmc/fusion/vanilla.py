@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from lmc._types import StateDict
 from lmc.fusion.base import AbstractFusion
 from lmc.fusion.problem import Problem
 from lmc.fusion.result import FusionResult
+from lmc.fusion.states import weighted_mean
 
 
 @dataclass(frozen=True)
@@ -40,23 +36,3 @@ class VanillaAverage(AbstractFusion):
             seconds={"total": time.perf_counter() - start},
             seed=problem.seed,
         )
-
-
-def weighted_mean(states: Sequence[StateDict], mix: Sequence[float]) -> dict[str, Tensor]:
-    """Return the mean of state dicts with shares, summed in float64, in the first one's dtypes; integers are its own.
-
-    Names that share a tensor in the first state share one in the mean.
-    """
-    done: dict[int, Tensor] = {}
-    mean = {}
-    for name, first in states[0].items():
-        key = first.data_ptr() or id(first)
-        if key not in done:
-            done[key] = first
-            if first.is_floating_point():
-                total = torch.zeros(first.shape, dtype=torch.float64, device=first.device)
-                for share, state in zip(mix, states, strict=True):
-                    total += share * state[name].to(total)
-                done[key] = total.to(first.dtype)
-        mean[name] = done[key]
-    return mean
