@@ -15,9 +15,12 @@ from lmc.plotting.basin_surface import SurfaceArtists as SurfaceArtists
 from lmc.plotting.basin_surface import plot_basin_surface as plot_basin_surface
 from lmc.plotting.kinds import FIGURES as FIGURES
 from lmc.plotting.kinds import figures_of as figures_of
+from lmc.plotting.kinds import natural_figure as natural_figure
 from lmc.plotting.kinds import plot as plot
 from lmc.plotting.saving import figure_format as figure_format
 from lmc.plotting.saving import save_figure as save_figure
+from lmc.plotting.scaling import ScalingArtists as ScalingArtists
+from lmc.plotting.scaling import plot_scaling as plot_scaling
 from lmc.plotting.style import SIZES as SIZES
 from lmc.plotting.verdicts import VerdictArtists as VerdictArtists
 from lmc.plotting.verdicts import plot_verdicts as plot_verdicts
