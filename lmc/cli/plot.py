@@ -48,10 +48,10 @@ def plot(
         plotting.figure_format(output)
         check_writable(output, inputs=[file])
     dataset = schema.read(file)
+    kind = kind or plotting.natural_figure(dataset)
     drawn = plotting.plot(dataset, kind, **({} if size is None else {"size": size}))
     written = plotting.save_figure(drawn.figure, output or free_name(file.stem, ".png"))
     if printing.json:
-        chosen = kind or plotting.figures_of(dataset.attrs["lmc_kind"])[0]
-        print(json.dumps({"kind": dataset.attrs["lmc_kind"], "figure": chosen, "written": [str(written)]}))
+        print(json.dumps({"kind": dataset.attrs["lmc_kind"], "figure": kind, "written": [str(written)]}))
     else:
         print(f"wrote {written}")

@@ -18,12 +18,15 @@ from lmc.plotting.coupling import CouplingPanel as CouplingPanel
 from lmc.plotting.coupling import plot_coupling as plot_coupling
 from lmc.plotting.kinds import FIGURES as FIGURES
 from lmc.plotting.kinds import figures_of as figures_of
+from lmc.plotting.kinds import natural_figure as natural_figure
 from lmc.plotting.kinds import plot as plot
 from lmc.plotting.matching import MatchingArtists as MatchingArtists
 from lmc.plotting.matching import MatchingPanel as MatchingPanel
 from lmc.plotting.matching import plot_matching as plot_matching
 from lmc.plotting.saving import figure_format as figure_format
 from lmc.plotting.saving import save_figure as save_figure
+from lmc.plotting.scaling import ScalingArtists as ScalingArtists
+from lmc.plotting.scaling import plot_scaling as plot_scaling
 from lmc.plotting.style import SIZES as SIZES
 from lmc.plotting.verdicts import VerdictArtists as VerdictArtists
 from lmc.plotting.verdicts import plot_verdicts as plot_verdicts

@@ -11,14 +11,16 @@ import xarray as xr
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.scaling_points import varying
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure: where its function lives, and the kinds of result that it draws."""
+    """A figure: where its function lives, the kinds of result that it draws, and what makes it natural."""
 
     function: str
     kinds: tuple[str, ...]
+    suits: Callable[[xr.Dataset], bool] = lambda dataset: True
 
     def load(self) -> Callable[..., Any]:
         """Return the function; its module is imported when a figure is drawn, not when it is listed."""
@@ -26,12 +28,17 @@ class Drawn:
         return getattr(importlib.import_module(module), name)
 
 
-# The first figure that names a kind is the natural one of that kind: the one drawn where nothing is asked for.
+def _varies(dataset: xr.Dataset) -> bool:
+    return bool(varying(dataset))
+
+
+# The first figure that names a kind and suits the dataset is the natural one: drawn where nothing is asked for.
 FIGURES: Mapping[str, Drawn] = {
     "barrier": Drawn("lmc.plotting.barrier:plot_barrier", ("barrier",)),
     "adaptive": Drawn("lmc.plotting.adaptive:plot_adaptive", ("adaptive",)),
     "basin": Drawn("lmc.plotting.basin:plot_basin", ("basin",)),
     "basin-surface": Drawn("lmc.plotting.basin_surface:plot_basin_surface", ("basin",)),
+    "scaling": Drawn("lmc.plotting.scaling:plot_scaling", ("sweep",), _varies),
     "verdicts": Drawn("lmc.plotting.verdicts:plot_verdicts", ("conjecture",)),
     "barrier-matrix": Drawn("lmc.plotting.barrier_matrix:plot_barrier_matrix", ("sweep", "conjecture")),
     "matching": Drawn("lmc.plotting.matching:plot_matching", ("alignment",)),
@@ -41,8 +48,26 @@ FIGURES: Mapping[str, Drawn] = {
 
 
 def figures_of(kind: str) -> list[str]:
-    """Return the names of the figures that draw a kind of result, the natural one first."""
+    """Return the names of the figures that draw a kind of result."""
     return [name for name, figure in FIGURES.items() if kind in figure.kinds]
+
+
+def natural_figure(dataset: xr.Dataset) -> str:
+    """Return the name of the figure that suits a result.
+
+    Raises
+    ------
+    SchemaError
+        If the dataset is no result of this tool; the message says what is missing.
+    UsageError
+        Where there is no figure of that kind.
+    """
+    schema.validate(dataset)
+    kind = dataset.attrs["lmc_kind"]
+    for name in figures_of(kind):
+        if FIGURES[name].suits(dataset):
+            return name
+    raise UsageError(f"There is no figure of a result of kind {kind!r} yet.")
 
 
 def plot(dataset: xr.Dataset, kind: str | None = None, **settings: Any) -> Any:
@@ -68,14 +93,14 @@ def plot(dataset: xr.Dataset, kind: str | None = None, **settings: Any) -> Any:
     UsageError
         For a figure that is unknown, or that this kind of result does not have.
     """
+    if kind is None:
+        return FIGURES[natural_figure(dataset)].load()(dataset, **settings)
     schema.validate(dataset)
     found = dataset.attrs["lmc_kind"]
     names = figures_of(found)
-    if kind is None and not names:
-        raise UsageError(f"There is no figure of a result of kind {found!r} yet.")
-    if kind is not None and kind not in FIGURES:
+    if kind not in FIGURES:
         raise unknown("figure", kind, FIGURES)
-    if kind is not None and kind not in names:
+    if kind not in names:
         listed = f" It has: {', '.join(names)}." if names else ""
         raise UsageError(f"A result of kind {found!r} has no figure {kind!r}.{listed}")
-    return FIGURES[kind or names[0]].load()(dataset, **settings)
+    return FIGURES[kind].load()(dataset, **settings)
