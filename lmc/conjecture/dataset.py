@@ -103,6 +103,7 @@ def _of_pairs(found: Findings) -> dict[str, Any]:
 def _of_tries(found: Findings) -> dict[str, Any]:
     dims, shape = ("pair", "alignment"), (len(found.pairs), len(found.ladder))
     scalars = {name: np.full(shape, np.nan) for name in ("barrier", "p_below", "p_above", "seconds")}
+    examples = np.zeros(shape, dtype=np.int64)
     bounds = np.full((*shape, 2), np.nan)
     curves = {name: np.full((*shape, len(found.question.t)), np.nan) for name in ("loss", "accuracy")}
     for pair, methods in enumerate(found.tried):
@@ -112,12 +113,14 @@ def _of_tries(found: Findings) -> dict[str, Any]:
             for name in ("barrier", "p_below", "p_above"):
                 scalars[name][at] = getattr(one.tried, name)
             scalars["seconds"][at] = one.seconds
+            examples[at] = one.tried.examples
             for name, values in curves.items():
                 if name in one.curves:
                     values[at] = one.curves[name].values
     kept = {name: values for name, values in curves.items() if name == "loss" or np.isfinite(values).any()}
     return {
         "tried": (dims, np.isfinite(scalars["barrier"])),
+        "examples": (dims, examples),
         "barrier_ci": ((*dims, "bound"), bounds),
         **{name: (dims, values) for name, values in scalars.items()},
         **{name: ((*dims, "t"), values) for name, values in kept.items()},

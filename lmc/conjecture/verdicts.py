@@ -24,10 +24,17 @@ PROVED = "not connected by any permutation"
 Word = Literal["connected", "not connected by anything tried", "not connected by any permutation", "undecided"]
 
 
-def halves(examples: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the examples that methods are chosen on, and those that barriers are reported on; both sorted."""
+Halves = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def halves(examples: int, seed: int, most: int | None = None) -> Halves:
+    """Return the examples that methods are chosen on, and those that barriers are reported on; both sorted.
+
+    Of each half at most ``most`` are taken, at random.
+    """
     order = np.random.default_rng(seed).permutation(examples)
-    return np.sort(order[: examples // 2]), np.sort(order[examples // 2 :])
+    chosen, reported = order[: examples // 2][:most], order[examples // 2 :][:most]
+    return np.sort(chosen), np.sort(reported)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,9 +71,9 @@ class Question:
         upper = 1.0 if self.metric == "error" else np.inf
         return Rise(values, self.t, upper=upper, seed=self.seed)
 
-    def promising(self, values: NDArray[np.floating]) -> bool:
+    def promising(self, values: NDArray[np.floating], split: Halves) -> bool:
         """Say whether the half that methods are chosen on has the barrier surely under the tolerance."""
-        return self.rise(values[halves(len(values), self.seed)[0]]).p_below(self.tolerance) <= self.tail
+        return self.rise(values[split[0]]).p_below(self.tolerance) <= self.tail
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +102,7 @@ class Tried:
     examples: int
 
 
-def look(values: ArrayLike, question: Question) -> Tried:
+def look(values: ArrayLike, question: Question, split: Halves | None = None) -> Tried:
     """Return what is known of one method on one pair.
 
     Parameters
@@ -104,9 +111,11 @@ def look(values: ArrayLike, question: Question) -> Tried:
         Loss (nats) or error of each example at each position.
     question : Question
         What is asked.
+    split : (array, array), optional
+        Rows of the half that methods are chosen on, and of the half that is reported.
     """
     matrix = np.asarray(values, dtype=np.float64)
-    chosen, reported = halves(len(matrix), question.seed)
+    chosen, reported = halves(len(matrix), question.seed) if split is None else split
     rise = question.rise(matrix[reported])
     return Tried(
         float(chord_barrier(matrix[chosen].mean(axis=0), question.t)),

@@ -24,6 +24,7 @@ CONJECTURE: Mapping[str, Variable] = {
     "p": Variable(("pair",), "error probability of the verdict, corrected for all pairs", "1"),
     "why": Variable(("pair",), "reason of the verdict, or what would decide", "1"),
     "tried": Variable(_TRIED, "whether the alignment was tried", "1"),
+    "examples": Variable(_TRIED, "examples that the barrier is reported on", "1"),
     "barrier": Variable(_TRIED, "barrier on the half that is reported", "1"),
     "barrier_ci": Variable((*_TRIED, "bound"), "95% interval of the barrier", "1"),
     "p_below": Variable(_TRIED, "error probability of: the barrier is under the tolerance", "1"),
