@@ -57,6 +57,7 @@ class GromovWassersteinBarycenter(AbstractFusion):
     """
 
     alpha: float | Literal["auto"] = "auto"
+    reach: Literal["incoming", "both"] = "both"
     starts: int = 8
     normalize: Normalize = "function"
     seed: int = 0
@@ -134,7 +135,7 @@ class GromovWassersteinBarycenter(AbstractFusion):
             matched = nested_barycenter(family, layers.places(family), layers.problem.mix, 0, seed=self.seed)
             return _Settled([matched.plans(family, i) for i in range(len(layers.problem.states))], matched.trace)
         size = family.groups[0].size
-        blocks = [self._fused(units, size) for units in compared(layers, family, self.alpha)]
+        blocks = [self._fused(units, size) for units in compared(layers, family, self.alpha, reach=self.reach)]
         plans = [{family.name: np.stack([one.plans[i] for one in blocks])} for i in range(len(layers.problem.states))]
         return _Settled(plans, _summed([one.trace for one in blocks]), all(one.converged for one in blocks))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lmc._types import StateDict
 from lmc.alignment.families import Family
 from lmc.fusion.fused_gw import Target, Units
-from lmc.fusion.layers import Layers
+from lmc.fusion.layers import Layers, Rows
 from lmc.fusion.transport import transport_one
 from lmc.symmetry import Axis, PermutationSpec
 
@@ -96,7 +96,28 @@ def distances(spec: PermutationSpec, state: StateDict, family: Family) -> NDArra
     return np.sqrt(apart)[:, None]
 
 
-def compared(layers: Layers, family: Family, alpha: float | str) -> list[Units]:
+def outgoing(layers: Layers, family: Family) -> list[tuple[Rows, ...]]:
+    """Return what reads the units of a group, for every tensor whose own units are matched or need not be (outputs).
+
+    Scaled by how many units of the network a target unit stands for: what is read of a unit is split among its places.
+    """
+    spec, group = layers.target, family.groups[0]
+    found = []
+    for axis in group.axes:
+        held = [(name, one) for name, one in spec.axes_of[axis.param] if one is not axis]
+        makes = (axis.param, axis.dim, group.name) in layers.roles.makes
+        if makes or axis.param in spec.buffers or not {name for name, _ in held} <= layers.settled - {group.name}:
+            continue
+        axes = {group.name: axis}
+        parts = []
+        for network, one in enumerate(layers.problem.specs):
+            rows, scale = layers.rows(family, axis.param, axes, network), one[group.name].size / group.size
+            parts.append(Rows(rows.values * scale, rows.squares * scale**2))
+        found.append(tuple(parts))
+    return found
+
+
+def compared(layers: Layers, family: Family, alpha: float | str, *, reach: str = "both") -> list[Units]:
     """Return what the units of a group are compared by, block by block.
 
     Parameters
@@ -105,6 +126,8 @@ def compared(layers: Layers, family: Family, alpha: float | str) -> list[Units]:
         The networks, the groups before this one carried to the target's places.
     family : Family
         A group that is matched alone.
+    reach : {"incoming", "both"}
+        Whether weights that read the units count as well, where what they make is known already.
     alpha : float or "auto"
         Weight of the relations, see :class:`GromovWassersteinBarycenter`.
     """
@@ -113,7 +136,9 @@ def compared(layers: Layers, family: Family, alpha: float | str) -> list[Units]:
     own = relations[0].shape[1] > 0
     if not own:
         relations = [distances(*one, family) for one in zip(problem.specs, problem.states, strict=True)]
-    seen = places[0].rows if places else ()
+    parts = [places[0].rows] if places else []
+    parts += outgoing(layers, family) if reach == "both" else []
+    seen = [Rows.joined(one) for one in zip(*parts, strict=True)]
     rows = [one.values.numpy().reshape(group.blocks, len(one.values) // group.blocks, -1) for one in seen]
     squares = [one.squares.numpy().reshape(group.blocks, -1) for one in seen]
     found = []
