@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lmc.fusion import AlignThenAverage as AlignThenAverage
     from lmc.fusion import FisherAverage as FisherAverage
     from lmc.fusion import FusionResult as FusionResult
+    from lmc.fusion import GromovWassersteinBarycenter as GromovWassersteinBarycenter
     from lmc.fusion import ModelSoup as ModelSoup
     from lmc.fusion import PredictionEnsemble as PredictionEnsemble
     from lmc.fusion import RegMean as RegMean
@@ -89,6 +90,7 @@ _HOME = {
     "FrankWolfe": "lmc.alignment",
     "FusionResult": "lmc.fusion",
     "GromovWasserstein": "lmc.alignment",
+    "GromovWassersteinBarycenter": "lmc.fusion",
     "Identity": "lmc.alignment",
     "LinearPath": "lmc.interpolation",
     "LmcError": "lmc._errors",

@@ -24,6 +24,7 @@ ALIGNMENTS = {
 """``--align`` name to ``module:class``."""
 
 FUSIONS = {
+    "gwb": "lmc.fusion.gromov_wasserstein_barycenter:GromovWassersteinBarycenter",
     "vanilla": "lmc.fusion.vanilla:VanillaAverage",
     "wb": "lmc.fusion.wasserstein:WassersteinBarycenter",
     "align-then-average": "lmc.fusion.aligned:AlignThenAverage",
