@@ -53,8 +53,6 @@ def test_a_process_that_dies_costs_its_unit_and_a_unit_that_kills_its_process_fa
     poisoned = folder / "runs" / "width4" / "seed2.safetensors"
     found = checkpoints.load(poisoned)
     state = {k: torch.full_like(x, 1000.0) if k.endswith("bias") else x.clone() for k, x in found.state.items()}
-        name: torch.full_like(x, 1000.0) if name.endswith("bias") else x.clone() for name, x in found.state.items()
-    }
     checkpoints.save(state, poisoned)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("LMC_TEST_POISON", "1")
