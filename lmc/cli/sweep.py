@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -26,6 +26,8 @@ def sweep(
     workers: Annotated[int | None, Parameter(group=COMPUTING)] = None,
     threads: Annotated[int | None, Parameter(group=COMPUTING)] = None,
     max_memory: Annotated[str | None, Parameter(group=COMPUTING)] = None,
+    scheduler: Annotated[str | None, Parameter(group=COMPUTING)] = None,
+    cluster: Annotated[Literal["local", "slurm", "pbs", "sge", "kubernetes"] | None, Parameter(group=COMPUTING)] = None,
     printing: Printing = Printing(),  # noqa: B008
 ) -> None:
     """Measure barriers of many pairs of checkpoints, as a TOML file says.
@@ -68,10 +70,18 @@ def sweep(
     threads
         Threads of each; cores are shared out by default.
     max_memory
-        Memory for all workers of this machine together (8G); fewer are started where they would not fit.
+        Memory for all workers of this machine together (8G); fewer are started where they would not fit. On a cluster,
+        memory of each worker.
+    scheduler
+        Address of a dask scheduler whose workers do the units (tcp://host:8786); all need the same file system.
+    cluster
+        Start a cluster for this sweep, with the settings of [cluster] in the sweep file.
     """
     _check(workers, threads)
-    if not dry_run and workers != 1:
+    if scheduler is not None and cluster is not None:
+        raise UsageError("--scheduler is a cluster that runs already, --cluster starts one: give one of them.")
+    away = scheduler is not None or cluster is not None
+    if not dry_run and workers != 1 and not away:
         _begin_early()
     from lmc import sweep as room
 
@@ -81,7 +91,10 @@ def sweep(
     folder = output or file.with_suffix("")
     if folder.is_file():
         raise UsageError(f"{folder} is a file; the results need a folder: name one by -o.")
-    executor = _executor(plan, workers, threads, max_memory, printing)
+    if away:
+        executor = _on_cluster(plan, scheduler, cluster, threads, max_memory, printing)
+    else:
+        executor = _executor(plan, workers, threads, max_memory, printing)
     with executor:
         summary = _run(plan, folder, executor, retry_failed, printing)
     _report(summary, folder, printing)
@@ -143,6 +156,37 @@ def _executor(
         torch.set_num_threads(each)
         return InProcess(share.states, share.points)
     return ProcessPool(share.workers, each, share.states, share.points)
+
+
+def _on_cluster(
+    plan: Plan,
+    scheduler: str | None,
+    kind: str | None,
+    threads: int | None,
+    max_memory: str | None,
+    printing: Printing,
+) -> AbstractExecutor:
+    """Find or start a cluster."""
+    from lmc import sweep as room
+
+    table = dict(plan.settings.cluster)
+    if scheduler is None:
+        table = room.check_cluster(table, kind)
+    limit = max_memory or plan.settings.execution.max_memory
+    largest = max(member.size for member in plan.members)
+    share = room.share_memory(None if limit is None else room.read_size(limit), 1, largest, plan.data_size)
+    executor = room.DaskExecutor(
+        scheduler if scheduler is not None else room.make_cluster(table),
+        security=table.get("security"),
+        resources=room.resources_of(table, plan.context.measure.device),
+        threads=threads or plan.settings.execution.threads,
+        memory=share.states,
+        points=share.points,
+    )
+    printing.note("cluster", scheduler or f"{table['kind']}")
+    if executor.dashboard:
+        printing.note("dashboard", executor.dashboard)
+    return executor
 
 
 def _run(plan: Plan, folder: Path, executor: AbstractExecutor, retry_failed: bool, printing: Printing) -> Summary:

@@ -1,6 +1,11 @@
 """Many pairs of checkpoints: planned, done as units of work by one process or many, and collected into one dataset."""
 
+from lmc.sweep.clusters import KINDS as KINDS
+from lmc.sweep.clusters import check_cluster as check_cluster
+from lmc.sweep.clusters import make_cluster as make_cluster
+from lmc.sweep.clusters import resources_of as resources_of
 from lmc.sweep.collect import collect as collect
+from lmc.sweep.dask_executor import DaskExecutor as DaskExecutor
 from lmc.sweep.executors import AbstractExecutor as AbstractExecutor
 from lmc.sweep.executors import InProcess as InProcess
 from lmc.sweep.memory import Share as Share

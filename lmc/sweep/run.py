@@ -15,6 +15,7 @@ from lmc.sweep.executors import AbstractExecutor
 from lmc.sweep.pairs import in_blocks
 from lmc.sweep.plan import Plan
 from lmc.sweep.tasks import Batch, Outcome, Task
+from lmc.sweep.worker import say
 from lmc.units import WorkFolder
 
 _SECONDS = 2.0
@@ -120,6 +121,7 @@ class _Driver:
         self._tasks = _in_order(plan)
         self._busy: deque[Task] = deque()
         self._again: deque[Task] = deque()
+        self._alone_now: deque[Task] = deque()
         self._running: dict[Future[list[Outcome]], Batch] = {}
         self._mean: float | None = None
 
@@ -140,6 +142,8 @@ class _Driver:
                 self._take(self._running.pop(future), future)
 
     def _next(self) -> Batch | None:
+        if self._alone_now:
+            return self._batch([self._alone_now.popleft()])
         count = 1 if self._mean is None else round(_SECONDS / max(self._mean, 1e-3))
         count = max(1, min(count, self.executor.most, _MOST))
         tasks: list[Task] = []
@@ -155,8 +159,20 @@ class _Driver:
         return Batch(self.context, self.folder, tuple(tasks), self.retry, executor.memory, executor.points)
 
     def _take(self, batch: Batch, future: Future[list[Outcome]]) -> None:
-        for outcome in future.result():
+        try:
+            outcomes = future.result()
+        except Exception as error:  # the executor gave up on it: its worker died once too often, or cannot run it
+            outcomes = self._alone(batch, error)
+        for outcome in outcomes:
             self._count(outcome)
+
+    def _alone(self, batch: Batch, error: Exception) -> list[Outcome]:
+        """Give the units of a lost batch out again, each by itself: then it is known which one it was."""
+        if len(batch.tasks) > 1:
+            self._alone_now.extend(batch.tasks)
+            return []
+        message = f"the worker was lost: {type(error).__name__}: {say(error)}"
+        return [Outcome(batch.tasks[0], "died", 0.0, message)]
 
     def _count(self, outcome: Outcome) -> None:
         if outcome.state == "busy":
