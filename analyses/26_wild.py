@@ -17,6 +17,7 @@ from common import Claim, Study
 
 import lmc
 from lmc import pipeline
+from lmc.conjecture import conjecture
 
 RAW, CIFAR = "mnist?normalize=none&limit=2000", "cifar10-4k?limit=1000"
 FOLDERS = {
@@ -51,7 +52,7 @@ def verdicts(folder: str, files: list[str], data: str) -> dict[str, np.ndarray]:
     first = next(iter(loaded.models.values()))
     train = lmc.open_data(loaded.data.reference.replace("limit=1000", "limit=3000"), "train")
     proof = pipeline.prove(first.architecture.module, first.architecture.example_inputs(seed=0))
-    result = lmc.conjecture(
+    result = conjecture(
         first.architecture.module,
         {name: one.state for name, one in loaded.models.items()},
         loaded.data,

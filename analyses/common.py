@@ -51,7 +51,8 @@ class Study:
     """One study: where its parts are kept while it runs, and the file that it writes.
 
     Parts lie in ``out/studies/NAME`` (``--work`` names another folder) and are found again when it is run again; to a
-    part belong its settings and the source of the function that makes it.
+    part belong its settings, the source of the function that makes it and the constants that this names; after other
+    changes, ``--fresh``.
     """
 
     def __init__(self, file: str, question: str) -> None:
@@ -68,7 +69,8 @@ class Study:
         functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
         self._functions = {node.name: ast.get_source_segment(text, node) or "" for node in functions}
         self._settings: dict[str, Any] = {}
-        self._inner, self._spent = 0.0, {}  # processor time: of parts inside others, and of each part by itself
+        # Processor time: of parts made inside others, and of every part by itself, parts inside it as well.
+        self._inner, self._spent = 0.0, dict[str, float]()
         torch.set_num_threads(1)  # the same numbers on every machine, and several studies side by side
 
     def data(self, train: int, test: int, name: str = "mnist") -> tuple[Any, Any]:
@@ -78,7 +80,8 @@ class Study:
         except lmc.LmcError as error:
             print(f"{self.name}: skipped, it needs {name} (LMC_DATA_DIR names the folder): {error}")
             sys.exit(0)
-        self._settings |= {"data": f"{name}: first {train} training, first {test} test images"}
+        told = f"{name}: first {train} training, first {test} test images"
+        self._settings["data"] = "; ".join(filter(None, [self._settings.get("data"), told]))
         return opened[0], opened[1]
 
     def part(self, make: Callable[..., Mapping[str, Any]], **settings: Any) -> dict[str, np.ndarray]:
@@ -91,15 +94,17 @@ class Study:
         start = time.perf_counter()
 
         def compute() -> xr.Dataset:
-            begun, inner = time.process_time(), self._inner
+            outer, begun, inner = self._spent, time.process_time(), self._inner
+            self._spent = {}
             made = {key: np.asarray(value) for key, value in make(**settings).items()}
-            spent = time.process_time() - begun
-            own, self._inner = spent - (self._inner - inner), inner + spent
+            whole = time.process_time() - begun
+            spent = {**self._spent, unit.digest: whole - (self._inner - inner)}
+            self._spent, self._inner = outer, inner + whole
             arrays = {key: ([f"{key} {i}" for i in range(x.ndim)], x) for key, x in made.items()}
-            return xr.Dataset(arrays, attrs={"cpu_seconds": own})
+            return xr.Dataset(arrays, attrs={"cpu_seconds": json.dumps(spent)})
 
         (found,) = self._folder.run([(unit, compute)])
-        self._spent[unit.digest] = float(found.attrs.get("cpu_seconds", np.nan))
+        self._spent |= json.loads(found.attrs.get("cpu_seconds", "{}"))
         if (took := time.perf_counter() - start) > 1:
             print(f"  {make.__name__} {settings}: {took:.0f} s", flush=True)
         return {str(key): value.values for key, value in found.data_vars.items()}
@@ -135,9 +140,8 @@ class Study:
         for claim in claims:
             low, high = np.asarray(claim.interval, dtype=float)
             print(f"{claim.outcome:<15}{claim.name}: {claim.value:.4g} [{low:.4g}, {high:.4g}] {claim.unit}")
-        print(
-            f"wrote {self._output}, {self._output.stat().st_size / 1000:.0f} kB, {attrs['cpu_seconds']:.0f} s of one processor in all"
-        )
+        size = self._output.stat().st_size / 1000
+        print(f"wrote {self._output}, {size:.0f} kB; its parts took {attrs['cpu_seconds']:.0f} s of one processor")
         self._folder.close()
         return dataset
 

@@ -11,10 +11,12 @@ import xarray as xr
 
 from lmc import schema
 from lmc._errors import UsageError
+from lmc.alignment import Identity
 from lmc.architectures import resolve
 from lmc.conjecture.evidence import Say
 from lmc.datasets import AbstractData
-from lmc.pipeline import barrier, resolve_alignments
+from lmc.pipeline import barrier, prove, resolve_alignments
+from lmc.pipeline.compare import first_examples
 from lmc.training import train_children
 from lmc.units import Unit, WorkFolder, code_digest, fingerprint
 
@@ -89,8 +91,10 @@ def instability(
     if not seeds or len(set(seeds)) != len(seeds) or any(not isinstance(s, int) or s < 0 for s in seeds):
         raise UsageError(f"seeds={list(seeds)}: name different whole numbers from 0 up, one for each parent.")
     options: dict[str, Any] = {"align": list(align), "points": points, **settings}
-    if any(method.needs == "data" for method in resolve_alignments(list(align)).values()):
+    methods = resolve_alignments(list(align)).values()
+    if any(method.needs == "data" for method in methods):
         options["align_data"] = data_train
+    moves = not all(isinstance(method, Identity) for method in methods)
     if recalibrate:
         options["recalibrate"] = data_train
 
@@ -101,11 +105,12 @@ def instability(
         found = train_children(
             network.module, data_train, branch_steps=branch_steps, children=own, seed=seed, **(training or {})
         )
+        proof = prove(network.module, first_examples(data_test)) if moves else None
         rows: list[xr.Dataset] = []
         for step in branch_steps:
             siblings = [child for child in found if child.step == step]
             for a, b in itertools.combinations(siblings, 2):
-                measured = barrier(network.module, a.state, b.state, data_test, **options)
+                measured = barrier(network.module, a.state, b.state, data_test, proof=proof, **options)
                 rows.append(_row(measured, f"parent {seed}, step {step}, child", a.seed, b.seed))
                 rows[-1] = rows[-1].assign_coords(branch_step=("pair", [step]), seed=("pair", [seed]))
         return _joined(rows)
