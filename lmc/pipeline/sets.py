@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,17 +97,19 @@ def load_set(
         except InputError as error:
             if one is reference:
                 raise
-            refused[name] = _reason(str(error), one)
+            refused[name] = _reason(str(error), {reference.source: names[layouts.index(usual)], one.source: name})
     if len(models) < 2:
         lines = [f"  {name}: {reason}" for name, reason in refused.items()]
         raise UsageError("\n".join(["Two checkpoints or more of one network are needed; of those given:", *lines]))
     return ModelSet(models, measured, refused)
 
 
-def _reason(message: str, checkpoint: Checkpoint) -> str:
-    """Return the first lines of an error, in one."""
-    shown = [line.strip() for line in message.splitlines()[:2]]
-    return " ".join(shown).replace(checkpoint.source, Path(checkpoint.source).name)
+def _reason(message: str, names: Mapping[str, str]) -> str:
+    """Return the first lines of an error, in one, with files by their short names."""
+    shown = " ".join(line.strip() for line in message.splitlines()[:2])
+    for source, name in names.items():
+        shown = shown.replace(source, name)
+    return shown
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
