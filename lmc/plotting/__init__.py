@@ -8,6 +8,8 @@ from lmc.plotting.barrier import Panel as Panel
 from lmc.plotting.barrier import plot_barrier as plot_barrier
 from lmc.plotting.barrier_matrix import MatrixArtists as MatrixArtists
 from lmc.plotting.barrier_matrix import plot_barrier_matrix as plot_barrier_matrix
+from lmc.plotting.barrier_panels import PanelsArtists as PanelsArtists
+from lmc.plotting.barrier_panels import plot_barrier_panels as plot_barrier_panels
 from lmc.plotting.basin import BasinArtists as BasinArtists
 from lmc.plotting.basin import BasinPanel as BasinPanel
 from lmc.plotting.basin import plot_basin as plot_basin

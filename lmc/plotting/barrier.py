@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from lmc import schema
 from lmc._errors import UsageError, unknown
 from lmc.plotting.style import SIZES, house_style
+from lmc.plotting.zoom import add_inset, place_of
 
 METRICS = ("loss", "accuracy", "error")
 
@@ -53,6 +54,7 @@ class Panel:
     baselines: tuple[Line2D, ...]
     ends: tuple[Annotation, ...]
     legend: Legend
+    inset: Axes | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def plot_barrier(
     ax: Axes | Sequence[Axes] | None = None,
     metric: str | None = None,
     baseline: str = "chord",
+    inset: bool | None = None,
     size: str = "column",
 ) -> BarrierArtists:
     """Draw loss and accuracy along the path between two models, with 95% intervals and the barriers in the legend.
@@ -101,6 +104,9 @@ def plot_barrier(
         else the loss.
     baseline : {"chord", "mean"}
         What the barriers are measured against; drawn as a thin dashed line.
+    inset : bool, optional
+        Whether lines that crowd beside a far higher one are shown larger in a corner of their own; by default in a
+        figure of this package, where there is room.
     size : {"column", "page", "slide"}
         Of a new figure (`lmc.plotting.SIZES`): one panel above the other in a column, else side by side.
 
@@ -125,7 +131,7 @@ def plot_barrier(
     metrics = _metrics(dataset, metric, None if given is None else len(given))
     if given is not None:
         columns = min(map(_columns, given))
-        artists = _draw(dataset, dict(zip(metrics, given, strict=True)), baseline, columns)
+        artists = _draw(dataset, dict(zip(metrics, given, strict=True)), baseline, columns, bool(inset))
         _make_room(artists)
         return artists
     with house_style(size):
@@ -133,7 +139,8 @@ def plot_barrier(
         shape = (len(metrics), 1) if size == "column" else (1, len(metrics))
         axes = figure.subplots(*shape, sharex=True, squeeze=False).ravel()
         columns = int(_COLUMNS * SIZES[size][0] / SIZES["column"][0] / shape[1])
-        artists = _draw(dataset, dict(zip(metrics, axes, strict=True)), baseline, columns)
+        zoom = inset is None or inset
+        artists = _draw(dataset, dict(zip(metrics, axes, strict=True)), baseline, columns, zoom)
         for one in axes[shape[0] - 1 :]:  # of panels above each other only the last has a label below
             one.set_xlabel(axes[-1].get_xlabel())
         _fit_height(figure, artists, shape[0])
@@ -202,15 +209,15 @@ def _columns(ax: Axes) -> int:
     return max(_HANDLE + 1, min(_COLUMNS, int(points / (_CHARACTER * size))))
 
 
-def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], baseline: str, columns: int) -> BarrierArtists:
-    panels = {metric: _panel(ax, dataset, metric, baseline, columns) for metric, ax in axes.items()}
+def _draw(dataset: xr.Dataset, axes: Mapping[str, Axes], baseline: str, columns: int, zoom: bool) -> BarrierArtists:
+    panels = {metric: _panel(ax, dataset, metric, baseline, columns, zoom) for metric, ax in axes.items()}
     *_, last = axes.values()
-    last.set_xlabel(textwrap.fill(_label(dataset["t"]), max(columns - 8, _HANDLE)))  # centred on what is narrower
+    last.set_xlabel(textwrap.fill(label_of(dataset["t"]), max(columns - 8, _HANDLE)))  # centred on what is narrower
     return BarrierArtists(last.figure, panels)
 
 
-def _panel(ax: Axes, dataset: xr.Dataset, metric: str, baseline: str, columns: int) -> Panel:
-    t, (curves, intervals) = dataset["t"].values, _curves(dataset, metric)
+def _panel(ax: Axes, dataset: xr.Dataset, metric: str, baseline: str, columns: int, zoom: bool) -> Panel:
+    t, (curves, intervals) = dataset["t"].values, curves_of(dataset, metric)
     title, labels = _legend_text(dataset, metric, baseline, columns)
     step = -(-t.size // _MARKERS)
     lines, bands = {}, {}
@@ -224,12 +231,17 @@ def _panel(ax: Axes, dataset: xr.Dataset, metric: str, baseline: str, columns: i
     baselines, ends = _mark_ends(ax, t, curves, baseline, other)
     split = dataset["split"].item()
     of_split = "" if split == "all" else f"{split} "  # what was not split is not worth a word
-    ax.set_ylabel(f"{of_split}{_label(dataset[metric]) if metric in dataset else metric}")
+    ax.set_ylabel(f"{of_split}{label_of(dataset[metric]) if metric in dataset else metric}")
     legend = ax.legend(handles=list(lines.values()), title=title, alignment="left", **_ABOVE)
-    return Panel(ax, lines, bands, baselines, ends, legend)
+    place = place_of(curves, t, ax.get_ylim()) if zoom else None
+    inset = None
+    if place is not None:
+        inset = add_inset(ax, place, [*(list(lines.values())[i] for i in place.crowd), *baselines])
+    return Panel(ax, lines, bands, baselines, ends, legend, inset)
 
 
-def _curves(dataset: xr.Dataset, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+def curves_of(dataset: xr.Dataset, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Return the values of a metric along the paths and, where there are some, their intervals."""
     source = "loss" if metric == "loss" else "accuracy"
     curves = dataset[source].values
     intervals = dataset[f"{source}_ci"].values if f"{source}_ci" in dataset else None
@@ -264,9 +276,9 @@ def _legend_text(dataset: xr.Dataset, metric: str, baseline: str, columns: int) 
     names = [str(name) for name in dataset["alignment"].values]
     scalar = "loss_barrier" if metric == "loss" else "error_barrier"
     if scalar not in dataset:
-        title = textwrap.fill(_label(dataset["alignment"]), columns)
+        title = textwrap.fill(label_of(dataset["alignment"]), columns)
         return title, {name: textwrap.fill(name, columns - _HANDLE) for name in names}
-    title = f"{_label(dataset[scalar])} above the {_BASELINE_NAMES.get(baseline, baseline)}"
+    title = f"{label_of(dataset[scalar])} above the {_BASELINE_NAMES.get(baseline, baseline)}"
     barriers = [f"{value:.3f}" for value in dataset[scalar].sel(baseline=baseline).values]
     interval = dataset.get(f"{scalar}_ci")
     if interval is not None:
@@ -284,6 +296,7 @@ def _entry(name: str, barrier: str, columns: int) -> str:
     return f"{textwrap.fill(name, columns)}\n{barrier}"
 
 
-def _label(variable: xr.DataArray) -> str:
+def label_of(variable: xr.DataArray) -> str:
+    """Return the long name of a variable with its units."""
     name, units = variable.attrs["long_name"], variable.attrs["units"]
     return name if units == "1" else f"{name} ({units})"

@@ -28,13 +28,22 @@ class Drawn:
         return getattr(importlib.import_module(module), name)
 
 
+def _of_one_pair(dataset: xr.Dataset) -> bool:
+    return dataset.sizes.get("pair", 1) == 1
+
+
+def _stacked(dataset: xr.Dataset) -> bool:
+    return dataset.attrs["lmc_kind"] == "barrier"
+
+
 def _varies(dataset: xr.Dataset) -> bool:
     return bool(varying(dataset))
 
 
 # The first figure that names a kind and suits the dataset is the natural one: drawn where nothing is asked for.
 FIGURES: Mapping[str, Drawn] = {
-    "barrier": Drawn("lmc.plotting.barrier:plot_barrier", ("barrier",)),
+    "barrier": Drawn("lmc.plotting.barrier:plot_barrier", ("barrier",), _of_one_pair),
+    "barrier-panels": Drawn("lmc.plotting.barrier_panels:plot_barrier_panels", ("barrier", "sweep"), _stacked),
     "adaptive": Drawn("lmc.plotting.adaptive:plot_adaptive", ("adaptive",)),
     "basin": Drawn("lmc.plotting.basin:plot_basin", ("basin",)),
     "basin-surface": Drawn("lmc.plotting.basin_surface:plot_basin_surface", ("basin",)),

@@ -122,6 +122,8 @@ def plot_scaling(
         axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
         for spare in axes[len(panels) :]:
             spare.set_visible(False)
+        for last in axes[max(len(panels) - across, 0) : len(panels)]:
+            last.tick_params(labelbottom=True)  # also where a spare one lies below
         drawn = dict(zip(panels, axes[: len(panels)], strict=True))
         columns = int(_COLUMNS * width / SIZES["column"][0])
         artists = _draw(drawn, points, log, references, below=figure, columns=columns)

@@ -7,52 +7,49 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
+from fake_pairs import fake_conjecture, fake_widths
 
-from lmc import schema
+from lmc import plotting, schema
 from lmc.cli import main
 
 ROOT = Path(__file__).parents[2]
 DEMO = [str(path) for path in sorted((ROOT / "data" / "checkpoints").glob("mlp-*.safetensors"))]
-SMALL = ["--data", "digits?limit=100"]
-COMMANDS = {
-    "barrier": ["barrier", *DEMO, *SMALL, "--points", "5", "-o"],
-    "adaptive": ["barrier", *DEMO, *SMALL, "--adaptive", "-o"],
-    "basin": ["basin", *DEMO, *SMALL, "--resolution", "5", "-o"],
-    "conjecture": ["conjecture", *DEMO, *SMALL, "--no-controls", "--points", "5", "-o"],
-}
+FIGURES = {"barrier": "barrier", "conjecture": "verdicts", "sweep": "scaling"}
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> dict[str, Path]:
-    """A file of each kind, by the commands that write them."""
+    """A barrier as ``lmc barrier`` writes it, and files of kinds that take longer to compute."""
     folder = tmp_path_factory.mktemp("results")
-    for kind, command in COMMANDS.items():
-        main([*command, str(folder / f"{kind}.nc")])
-    return {kind: folder / f"{kind}.nc" for kind in COMMANDS}
+    main(["barrier", *DEMO, "--data", "digits?limit=100", "--points", "5", "-o", str(folder / "barrier.nc")])
+    for kind, dataset in {"conjecture": fake_conjecture(), "sweep": fake_widths()}.items():
+        schema.write(dataset, folder / f"{kind}.nc")
+    return {kind: folder / f"{kind}.nc" for kind in FIGURES}
 
 
-@pytest.mark.parametrize("kind", COMMANDS)
-def test_every_kind_is_drawn_with_no_flags(results, kind: str, tmp_path: Path, monkeypatch, capsys):
+@pytest.mark.parametrize("kind", FIGURES)
+def test_the_natural_figure_is_drawn_with_no_flags(results, kind: str, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["plot", str(results[kind])])
     assert capsys.readouterr().out == f"wrote {kind}.png\n"
     assert (tmp_path / f"{kind}.png").read_bytes().startswith(b"\x89PNG")
+    assert plotting.natural_figure(schema.read(results[kind])) == FIGURES[kind]
 
 
 def test_kind_output_and_size_are_taken(results, tmp_path: Path, capsys):
-    out = tmp_path / "new" / "surface.pdf"
-    main(["plot", str(results["basin"]), "--kind", "basin-surface", "-o", str(out), "--size", "slide", "--json"])
+    out = tmp_path / "new" / "matrix.pdf"
+    main(["plot", str(results["conjecture"]), "--kind", "barrier-matrix", "-o", str(out), "--size", "slide", "--json"])
     told = json.loads(capsys.readouterr().out)
-    assert told == {"kind": "basin", "figure": "basin-surface", "written": [str(out)]}
+    assert told == {"kind": "conjecture", "figure": "barrier-matrix", "written": [str(out)]}
     assert out.read_bytes().startswith(b"%PDF")
 
 
 def test_without_a_name_nothing_is_replaced(results, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "adaptive.png").touch()
-    main(["plot", str(results["adaptive"]), "--json"])
+    (tmp_path / "sweep.png").touch()
+    main(["plot", str(results["sweep"]), "--json"])
     told = json.loads(capsys.readouterr().out)
-    assert told == {"kind": "adaptive", "figure": "adaptive", "written": ["adaptive-2.png"]}
+    assert told == {"kind": "sweep", "figure": "scaling", "written": ["sweep-2.png"]}
 
 
 def refused(capsys, *arguments: str) -> tuple[int, str]:

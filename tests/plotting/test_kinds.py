@@ -17,6 +17,11 @@ def test_every_row_leads_to_a_function_of_kinds_that_exist():
     assert figures_of("bariers") == []
 
 
+def test_every_kind_of_result_has_a_figure():
+    without = {kind for kind in schema.KINDS if not figures_of(kind)}
+    assert without <= {"alignment", "fusion"}
+
+
 def test_the_natural_figure_is_drawn_and_others_by_name(barrier: xr.Dataset, basin: xr.Dataset):
     assert list(plot(barrier).panels["loss"].lines) == ["none", "weights"]
     assert list(plot(basin).panels) == ["loss", "error"]
