@@ -207,7 +207,8 @@ def _cell(
 
 def _show(ax: Axes, content: Any) -> AxesImage | Text:
     if not isinstance(content, str):
-        return ax.imshow(content, cmap="gray", vmin=0, vmax=1, interpolation="nearest", anchor="W")
+        ax.set_anchor("W")
+        return ax.imshow(content, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     lines = textwrap.wrap(content, _LETTERS, max_lines=_ROWS_OF_TEXT, placeholder=" …")
     text = "\n".join(lines).replace("$", r"\$")
     return ax.text(0, 1, text, va="top", fontsize="xx-small", family="monospace")
