@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from lmc.plotting import plot_basin as plot_basin
     from lmc.plotting import plot_basin_surface as plot_basin_surface
     from lmc.plotting import plot_coupling as plot_coupling
+    from lmc.plotting import plot_examples as plot_examples
     from lmc.plotting import plot_matching as plot_matching
     from lmc.plotting import save_figure as save_figure
     from lmc.report import write_report as write_report
@@ -137,6 +138,7 @@ _HOME = {
     "plot_basin": "lmc.plotting",
     "plot_basin_surface": "lmc.plotting",
     "plot_coupling": "lmc.plotting",
+    "plot_examples": "lmc.plotting",
     "plot_matching": "lmc.plotting",
     "repair": "lmc.interpolation",
     "reset_batchnorm": "lmc.interpolation",

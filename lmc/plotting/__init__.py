@@ -18,6 +18,9 @@ from lmc.plotting.basin_surface import plot_basin_surface as plot_basin_surface
 from lmc.plotting.coupling import CouplingArtists as CouplingArtists
 from lmc.plotting.coupling import CouplingPanel as CouplingPanel
 from lmc.plotting.coupling import plot_coupling as plot_coupling
+from lmc.plotting.examples import ExampleCell as ExampleCell
+from lmc.plotting.examples import ExamplesArtists as ExamplesArtists
+from lmc.plotting.examples import plot_examples as plot_examples
 from lmc.plotting.kinds import FIGURES as FIGURES
 from lmc.plotting.kinds import figures_of as figures_of
 from lmc.plotting.kinds import natural_figure as natural_figure

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
@@ -25,9 +26,11 @@ from lmc.plotting.style import SIZES, house_style
 
 _MOST = {"column": 6, "page": 12, "slide": 6}  # panels
 _COLUMNS = {"column": 2, "page": 4, "slide": 3}
-_CELLS = 200  # of an image, along each side
+_CELLS = 100  # of an image, along each side
 _NORM = LogNorm(1e-3, 1.0, clip=False)
-_COLORMAP = "viridis_r"
+_COLORMAP = colormaps["viridis_r"].with_extremes(under="white")
+_BESIDE = 0.55  # inches of a panel that labels take, and of a figure that the colour bar does
+_ABOVE = 0.95  # inches of a panel that statistics and labels take
 _ZERO = {"color": "0.35", "linewidth": 0.7, "linestyle": (0, (5, 3)), "marker": "", "zorder": 1}
 _POINTS = {"color": "#0072B2", "s": 2.5, "linewidths": 0, "zorder": 2}
 _STAYS = "#D55E00"
@@ -108,11 +111,16 @@ def plot_coupling(
         rows = math.ceil(len(units) / columns)
         # One panel alone is as wide as two side by side: it would be a poster.
         width = SIZES[size][0] * max(columns, min(2, _COLUMNS[size])) / _COLUMNS[size]
-        figure = Figure(figsize=(width, 0.45 + rows * (width / max(columns, 2) + 0.45)))
+        bar = _BESIDE if show != "permutation" and "plan_mass" in dataset else 0.0
+        inner = (width - bar) / columns - _BESIDE
+        figure = Figure(figsize=(width, rows * (inner + _ABOVE)))
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for spare in axes[len(units) :]:
             spare.remove()
         artists = _draw(dataset, dict(zip(units, axes, strict=False)), units, show, figure)
+        for i, one in enumerate(axes[: len(units)]):  # words once, where they are the same for all
+            one.set_ylabel(one.get_ylabel() if i % columns == 0 else "")
+            one.set_xlabel(one.get_xlabel() if i + columns >= len(units) else "")
         figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style
     return artists
 
@@ -140,10 +148,11 @@ def _draw(
     images = [panel.axes for panel in panels.values() if panel.image is not None]
     first = next(iter(panels.values())).axes
     figure = first.figure
+    assert figure is not None
     bar = None
     if images:
-        place = {"ax": list(axes.values()), "shrink": 0.7} if whole is not None else {"ax": images}
-        bar = images[0].figure.colorbar(ScalarMappable(_NORM, _COLORMAP), **place)
+        place = {"ax": list(axes.values()), "aspect": 30} if whole is not None else {"ax": images}
+        bar = figure.colorbar(ScalarMappable(_NORM, _COLORMAP), extend="min", **place)
         bar.set_label("share of the unit's mass")
     return CouplingArtists(figure, panels, bar)
 
@@ -160,7 +169,7 @@ def _panel(
         ax.set_ylabel("displacement")
     else:
         image = ax.imshow(plan, norm=_NORM, cmap=_COLORMAP, extent=(0, len(units), len(units), 0), rasterized=True)
-        ax.set_xlabel("unit of B, by its partner")
+        ax.set_xlabel("unit of B, by partner")
         ax.set_ylabel("unit of A, firmest first")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(4, integer=True))
@@ -187,12 +196,12 @@ def _statistics(
     before, after = (float(one[f"similarity_{when}"].mean()) for when in ("before", "after"))
     lines = [
         f"{int((source != place).sum()):,} of {len(units):,} units moved",
-        f"cosine {before + 0.0:.2f} → {after:.2f}",
+        f"cosine {before:.2f} → {after:.2f}",
     ]
-    if plan and "plan_kept" in one:
+    if plan and "plan_kept" in one and bool(np.isfinite(one["plan_kept"]).any()):
         kept, partners = float(one["plan_kept"].mean()), float(one["plan_partners"].mean())
-        lines.append(f"{100 * kept:.0f}% of mass kept, over {partners:.1f} units")
-    return [line.replace("-0.00", "0.00") for line in lines]
+        lines.append(f"{100 * kept:.0f}% kept, {partners:.1f} partners")
+    return [line.replace("-0.00", "0.00").replace("-", "−") for line in lines]
 
 
 def _plan(dataset: xr.Dataset, units: NDArray[np.int64]) -> NDArray[np.float64] | None:

@@ -50,6 +50,7 @@ FIGURES: Mapping[str, Drawn] = {
     "scaling": Drawn("lmc.plotting.scaling:plot_scaling", ("sweep",), _varies),
     "verdicts": Drawn("lmc.plotting.verdicts:plot_verdicts", ("conjecture",)),
     "barrier-matrix": Drawn("lmc.plotting.barrier_matrix:plot_barrier_matrix", ("sweep", "conjecture")),
+    "examples": Drawn("lmc.plotting.examples:plot_examples", ("barrier",)),
     "matching": Drawn("lmc.plotting.matching:plot_matching", ("alignment",)),
     "coupling": Drawn("lmc.plotting.coupling:plot_coupling", ("alignment",)),
 }
