@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from lmc._errors import IncompleteError, UsageError
-from lmc.cli.common import COMPUTING, WRITTEN, Printing
+from lmc.cli.common import COMPUTING, WRITTEN, Printing, check_writable
 
 if TYPE_CHECKING:
     from lmc.sweep import AbstractExecutor, Plan, Summary
@@ -91,6 +91,7 @@ def sweep(
     folder = output or file.with_suffix("")
     if folder.is_file():
         raise UsageError(f"{folder} is a file; the results need a folder: name one by -o.")
+    check_writable(folder / room.PLAN)
     if away:
         executor = _on_cluster(plan, scheduler, cluster, threads, max_memory, printing)
     else:

@@ -11,6 +11,7 @@ from lmc.sweep.executors import InProcess as InProcess
 from lmc.sweep.memory import Share as Share
 from lmc.sweep.memory import read_size as read_size
 from lmc.sweep.memory import share_memory as share_memory
+from lmc.sweep.plan import PLAN as PLAN
 from lmc.sweep.plan import Plan as Plan
 from lmc.sweep.plan import make_plan as make_plan
 from lmc.sweep.plan import read_plan as read_plan

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -77,7 +79,7 @@ class DaskExecutor(AbstractExecutor):
 
     def submit(self, batch: Batch) -> Future[list[Outcome]]:
         """Give a batch to the scheduler."""
-        return self._executor.submit(run_on_worker, batch, self._threads)
+        return self._executor.submit(run_on_worker, batch, self._threads, str(Path.cwd()))
 
     def close(self, *, now: bool = False) -> None:
         """Leave the scheduler, which forgets what was not begun; end the cluster that this process has started."""
@@ -86,8 +88,9 @@ class DaskExecutor(AbstractExecutor):
             self._cluster.close()
 
 
-def run_on_worker(batch: Batch, threads: int | None) -> list[Outcome]:
-    """Do a batch on a dask worker."""
+def run_on_worker(batch: Batch, threads: int | None, folder: str) -> list[Outcome]:
+    """Do a batch on a dask worker, in the folder that the sweep was started in: relative paths mean the same there."""
+    os.chdir(folder)
     with _lock():  # a worker process may have several threads; its caches and torch's threads are for one batch
         if threads is not None:
             torch.set_num_threads(threads)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import abc
 from concurrent.futures import Future
 
+from lmc.sweep.plan import Context
 from lmc.sweep.tasks import Batch, Outcome
-from lmc.sweep.worker import run_batch
+from lmc.sweep.worker import Worker
 
 
 class AbstractExecutor(abc.ABC):
@@ -46,9 +47,21 @@ class InProcess(AbstractExecutor):
 
     def __init__(self, memory: int = 2**30, points: int = 2**30) -> None:
         self.memory, self.points = memory, points
+        self._worker: Worker | None = None
+        self._of = ""
 
     def submit(self, batch: Batch) -> Future[list[Outcome]]:
         """Do the batch before returning."""
+        if self._worker is None or self._of != batch.context + batch.folder:
+            self.close()
+            self._worker = Worker(Context.read(batch.context), batch.folder, batch.memory, batch.points)
+            self._of = batch.context + batch.folder
         future: Future[list[Outcome]] = Future()
-        future.set_result(run_batch(batch))
+        future.set_result([self._worker.run(task, batch.retry) for task in batch.tasks])
         return future
+
+    def close(self, *, now: bool = False) -> None:
+        """Leave the folder of results."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None

@@ -64,7 +64,7 @@ def find_paths(settings: CheckpointSettings, root: str | os.PathLike[str]) -> li
         base, rest = (
             (Path(start.anchor), start.relative_to(start.anchor)) if start.is_absolute() else (Path(root), start)
         )
-        matched = sorted(str(path) for path in base.glob(str(rest)))
+        matched = sorted(str(path.absolute()) for path in base.glob(str(rest)))
         if not matched:
             raise UsageError(f"No checkpoint matches {pattern!r} in {base.resolve()}.")
         found |= dict.fromkeys(matched)

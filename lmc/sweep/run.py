@@ -97,7 +97,7 @@ def run_sweep(
     start = time.perf_counter()
     Path(folder).mkdir(parents=True, exist_ok=True)
     plan.write(folder)
-    driver = _Driver(plan, str(folder), executor, retry_failed, tell or (lambda text: None), progress)
+    driver = _Driver(plan, str(Path(folder).absolute()), executor, retry_failed, tell or (lambda text: None), progress)
     driver.run()
     driver.summary.seconds = time.perf_counter() - start
     return driver.summary
@@ -183,7 +183,7 @@ class _Driver:
         if outcome.state == "computed":
             before = outcome.seconds if self._mean is None else self._mean
             self._mean = 0.9 * before + 0.1 * outcome.seconds
-        elif outcome.message and outcome.state == "found":
+        if outcome.message and outcome.state in ("computed", "found"):
             self._tell(outcome.message)
         self.summary.count(outcome)
         if self._progress is not None:

@@ -44,7 +44,7 @@ def outcomes_of(batch: Batch) -> Iterator[Outcome]:
     return (worker.run(task, batch.retry) for task in batch.tasks)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)  # of the whole process: a worker of a pool or of dask ends with it
 def _worker(context: str, folder: str, memory: int, points: int) -> Worker:
     return Worker(Context.read(context), folder, memory, points)
 
@@ -74,6 +74,10 @@ class Worker:
         self._states = LimitedCache(memory)
         self._networks: dict[str, Architecture] = {}
         self._proofs: dict[str, Proof] = {}
+
+    def close(self) -> None:
+        """Leave the folder of results."""
+        self.folder.close()
 
     def run(self, task: Task, retry: bool = True) -> Outcome:
         """Do one unit; whatever goes wrong is told in the outcome and recorded beside the units."""
@@ -140,8 +144,8 @@ class Worker:
         free = shutil.disk_usage(self.folder.path).free
         if free < needed:
             raise InputError(
-                f"The disk of {self.folder.path} is full: {free:,} bytes are free, a unit takes up to {needed:,}. Make "
-                "room, then run the same sweep with --retry-failed."
+                f"The disk of {self.folder.path.name} is full: {free:,} bytes are free, a unit takes up to {needed:,}. "
+                "Make room, then run the same sweep with --retry-failed."
             )
 
     @cached_property

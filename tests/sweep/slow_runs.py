@@ -62,7 +62,8 @@ def start(folder: Path, *options: str, seconds: float = 0.0, output: str = "resu
 
 def kill_tree(process: subprocess.Popen[str]) -> None:
     """Kill -9 a process and everything that it has started."""
-    os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it had ended by itself
+        os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
 
 
