@@ -73,17 +73,17 @@ def watch(
     first = next(iter(data.batches(2)))[0]
     size, whole = _batch_size(first, examples, data, spec, module)
     count = 0
-    runs: dict[int, _Run] = {}
+    runs: dict[int, Run] = {}
     for raw in batches(data, size, examples):
         if len(raw) not in runs:
             if whole and runs:  # a rest that the graph of the spec does not take
                 break
-            x = network_inputs(raw, data.normalization, _device(a), _dtype(a))
-            runs[len(raw)] = _Run(spec, _graph(spec, module, x), place)
+            x = network_inputs(raw, data.normalization, _device(a), network_dtype(a))
+            runs[len(raw)] = Run(spec, _graph(spec, module, x), place)
         run = runs[len(raw)]
         if not count:
             seen.begin(run.sites)
-        inputs = network_inputs(raw, data.normalization, _device(a), _dtype(a))
+        inputs = network_inputs(raw, data.normalization, _device(a), network_dtype(a))
         shown = [run.show(state, inputs) for state in (a, b)]
         for site in run.sites:
             seen.add(site, shown[0][site], shown[1][site])
@@ -135,7 +135,7 @@ def _device(state: StateDict) -> torch.device:
     return next(iter(state.values())).device
 
 
-def _dtype(state: StateDict) -> torch.dtype:
+def network_dtype(state: StateDict) -> torch.dtype:
     """Return the widest floating type of the weights, float32 at least."""
     dtype = torch.float32
     for tensor in state.values():
@@ -143,7 +143,7 @@ def _dtype(state: StateDict) -> torch.dtype:
     return dtype
 
 
-class _Run:
+class Run:
     """A graph at one batch size, with the places to look at."""
 
     def __init__(self, spec: PermutationSpec, exported: Exported, place: Place) -> None:
@@ -165,7 +165,9 @@ class _Run:
             return one.value.to(inputs.device) if isinstance(one.value, Tensor) else one.value
         name = one.name if one.name in state else self._exported.aliases.get(one.name, one.name)
         tensor = state[name].detach()
-        return tensor.to(inputs.dtype if inputs.is_floating_point() else _dtype(state)) if _real(tensor) else tensor
+        return (
+            tensor.to(inputs.dtype if inputs.is_floating_point() else network_dtype(state)) if _real(tensor) else tensor
+        )
 
 
 def _real(tensor: Tensor) -> bool:

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmc._errors import UsageError, unknown
+from lmc.alignment.activation_matching import check_examples
 from lmc.alignment.base import Needs, check_seed
 from lmc.alignment.coupling import Coupling
 from lmc.alignment.families import Family
 from lmc.fusion.base import AbstractFusion
 from lmc.fusion.fused_gw import Barycenter, Target, Units, barycenter, transported
+from lmc.fusion.hidden_states import Products, hidden_states
 from lmc.fusion.layers import Layers
 from lmc.fusion.nested import nested_barycenter
 from lmc.fusion.problem import Problem
@@ -40,8 +42,14 @@ class GromovWassersteinBarycenter(AbstractFusion):
     Parameters
     ----------
     alpha : float from 0 up, or "auto"
-        Weight of the relations. ``auto``: every entry of weights counts the same (:math:`k_l / k_{l-1}`); between
-        distances and weights, both terms do where units are coupled at random. 0: incoming weights alone.
+        Weight of the relations. ``auto``: every entry of weights counts the same (:math:`k_l / k_{l-1}`); with
+        distances or hidden states, both terms do where units are coupled at random. 0: no relations.
+    on : {"weights", "activations"}
+        What units are compared by beside their relations: weights, or hidden states on examples at every step.
+    reach : {"incoming", "both"}
+        Weights that make a unit, or those that read it as well where what they make is known (outputs, layers before).
+    examples : int or None
+        Of the hidden states; None for all.
     starts : int
         From how many couplings: by incoming weights, all units alike, then random ones.
     normalize : {"function", "mean-field"}
@@ -57,7 +65,9 @@ class GromovWassersteinBarycenter(AbstractFusion):
     """
 
     alpha: float | Literal["auto"] = "auto"
+    on: Literal["weights", "activations"] = "weights"
     reach: Literal["incoming", "both"] = "both"
+    examples: int | None = 1000
     starts: int = 8
     normalize: Normalize = "function"
     seed: int = 0
@@ -72,8 +82,15 @@ class GromovWassersteinBarycenter(AbstractFusion):
 }"""
 
     def __post_init__(self) -> None:
-        if self.normalize not in ("function", "mean-field"):
-            raise unknown("gwb: normalize", self.normalize, ("function", "mean-field"))
+        choices = {
+            "on": ("weights", "activations"),
+            "reach": ("incoming", "both"),
+            "normalize": ("function", "mean-field"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise unknown(f"gwb: {name}", getattr(self, name), known)
+        check_examples(self.examples, "gwb")
         number = isinstance(self.alpha, (int, float)) and not isinstance(self.alpha, bool)
         if self.alpha != "auto" and not (number and 0 <= float(self.alpha) < float("inf")):
             raise UsageError(f"gwb: alpha is a number from 0 up, or auto, not {self.alpha!r}.")
@@ -83,13 +100,15 @@ class GromovWassersteinBarycenter(AbstractFusion):
 
     @property
     def needs(self) -> Needs:
-        """Weights alone."""
-        return "none"
+        """Examples where features are hidden states."""
+        return "data" if self.on == "activations" else "none"
 
     @property
     def reference(self) -> str:
         """How to ask for it again."""
         parts = [f"alpha={self.alpha}", f"starts={self.starts}"]
+        parts += ["reach=incoming"] if self.reach == "incoming" else []
+        parts += [f"on=activations&examples={self.examples}"] if self.on == "activations" else []
         parts += ["normalize=mean-field"] if self.normalize == "mean-field" else []
         return "gwb?" + "&".join([*parts, f"seed={self.seed}"])
 
@@ -97,11 +116,12 @@ class GromovWassersteinBarycenter(AbstractFusion):
         """Walk through the layers, each given the couplings of the ones before."""
         begun = time.perf_counter()
         layers = Layers(problem)
+        shown = hidden_states(problem, layers.families, self.examples) if self.on == "activations" else {}
         couplings: list[dict[str, Coupling]] = [{} for _ in problem.states]
         traces: dict[str, tuple[float, ...]] = {}
         falling: list[str] = []
         for family in layers.families:
-            settled = self._settled(layers, family)
+            settled = self._settled(layers, family, shown.get(family.name))
             traces[family.name] = settled.trace
             falling += [] if settled.converged else [family.name]
             for network, plans in enumerate(settled.plans):
@@ -129,13 +149,14 @@ class GromovWassersteinBarycenter(AbstractFusion):
             citation=self.citation,
         )
 
-    def _settled(self, layers: Layers, family: Family) -> _Settled:
+    def _settled(self, layers: Layers, family: Family, shown: Products | None) -> _Settled:
         """Return the couplings of one group; of heads with what lies inside them, by incoming weights."""
         if not family.alone:
             matched = nested_barycenter(family, layers.places(family), layers.problem.mix, 0, seed=self.seed)
             return _Settled([matched.plans(family, i) for i in range(len(layers.problem.states))], matched.trace)
         size = family.groups[0].size
-        blocks = [self._fused(units, size) for units in compared(layers, family, self.alpha, reach=self.reach)]
+        problems = compared(layers, family, self.alpha, reach=self.reach, shown=shown)
+        blocks = [self._fused(units, size) for units in problems]
         plans = [{family.name: np.stack([one.plans[i] for one in blocks])} for i in range(len(layers.problem.states))]
         return _Settled(plans, _summed([one.trace for one in blocks]), all(one.converged for one in blocks))
 

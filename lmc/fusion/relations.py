@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lmc._types import StateDict
 from lmc.alignment.families import Family
 from lmc.fusion.fused_gw import Target, Units
+from lmc.fusion.hidden_states import Products
 from lmc.fusion.layers import Layers, Rows
 from lmc.fusion.transport import transport_one
 from lmc.symmetry import Axis, PermutationSpec
@@ -117,7 +118,9 @@ def outgoing(layers: Layers, family: Family) -> list[tuple[Rows, ...]]:
     return found
 
 
-def compared(layers: Layers, family: Family, alpha: float | str, *, reach: str = "both") -> list[Units]:
+def compared(
+    layers: Layers, family: Family, alpha: float | str, *, reach: str = "both", shown: Products | None = None
+) -> list[Units]:
     """Return what the units of a group are compared by, block by block.
 
     Parameters
@@ -128,6 +131,8 @@ def compared(layers: Layers, family: Family, alpha: float | str, *, reach: str =
         A group that is matched alone.
     reach : {"incoming", "both"}
         Whether weights that read the units count as well, where what they make is known already.
+    shown : list of list of array, optional
+        Inner products of what the units do on examples, to be compared by that in place of their weights.
     alpha : float or "auto"
         Weight of the relations, see :class:`GromovWassersteinBarycenter`.
     """
@@ -136,6 +141,8 @@ def compared(layers: Layers, family: Family, alpha: float | str, *, reach: str =
     own = relations[0].shape[1] > 0
     if not own:
         relations = [distances(*one, family) for one in zip(problem.specs, problem.states, strict=True)]
+    if shown is not None:
+        return _shown(layers, family, alpha, shown, relations if own else None)
     parts = [places[0].rows] if places else []
     parts += outgoing(layers, family) if reach == "both" else []
     seen = [Rows.joined(one) for one in zip(*parts, strict=True)]
@@ -152,6 +159,26 @@ def compared(layers: Layers, family: Family, alpha: float | str, *, reach: str =
             problem.mix,
         )
         found.append(replace(units, alpha=_weight(units, alpha, group.size / entries if own else None)))
+    return found
+
+
+def _shown(
+    layers: Layers, family: Family, alpha: float | str, shown: Products, relations: list[NDArray[np.float64]] | None
+) -> list[Units]:
+    """Return units compared by what they do, scaled so that the mean square of a state is one."""
+    group, mix = family.groups[0], layers.problem.mix
+    scale = float(np.mean([np.diagonal(shown[i][i]).mean() for i in range(len(shown))])) or 1.0
+    found = []
+    for block in range(group.blocks):
+        held = [slice(block * len(one[0]) // group.blocks, (block + 1) * len(one[0]) // group.blocks) for one in shown]
+        gram = [
+            [cross[mine, other] / scale for cross, other in zip(row, held, strict=True)]
+            for row, mine in zip(shown, held, strict=True)
+        ]
+        squares = [np.diagonal(one[i]) for i, one in enumerate(gram)]
+        apart = [np.sqrt(np.maximum(s[:, None] + s - 2 * gram[i][i], 0.0))[None] for i, s in enumerate(squares)]
+        units = Units(gram, squares, apart if relations is None else [one[block] for one in relations], 1.0, mix)
+        found.append(replace(units, alpha=_weight(units, alpha, None)))
     return found
 
 
