@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from lmc.datasets import as_data as as_data
     from lmc.datasets import open_data as open_data
     from lmc.fusion import AlignThenAverage as AlignThenAverage
+    from lmc.fusion import BarycenterAlignment as BarycenterAlignment
     from lmc.fusion import FisherAverage as FisherAverage
     from lmc.fusion import FusionResult as FusionResult
     from lmc.fusion import GromovWassersteinBarycenter as GromovWassersteinBarycenter
     from lmc.fusion import ModelSoup as ModelSoup
+    from lmc.fusion import OTFusion as OTFusion
     from lmc.fusion import PredictionEnsemble as PredictionEnsemble
     from lmc.fusion import RegMean as RegMean
     from lmc.fusion import TaskArithmetic as TaskArithmetic
@@ -85,6 +87,7 @@ _HOME = {
     "ActivationMatching": "lmc.alignment",
     "AlignThenAverage": "lmc.fusion",
     "AlignmentResult": "lmc.alignment",
+    "BarycenterAlignment": "lmc.fusion",
     "BezierPath": "lmc.interpolation",
     "Checkpoint": "lmc.checkpoints",
     "FisherAverage": "lmc.fusion",
@@ -98,6 +101,7 @@ _HOME = {
     "ManyAlignment": "lmc.alignment",
     "ModelSoup": "lmc.fusion",
     "Normalization": "lmc.datasets",
+    "OTFusion": "lmc.fusion",
     "OptimalTransport": "lmc.alignment",
     "PermutationSpec": "lmc.symmetry",
     "Plane": "lmc.interpolation",

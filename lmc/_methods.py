@@ -20,12 +20,14 @@ ALIGNMENTS = {
     "ot": "lmc.alignment.optimal_transport:OptimalTransport",
     "gw": "lmc.alignment.gromov_wasserstein:GromovWasserstein",
     "activations": "lmc.alignment.activation_matching:ActivationMatching",
+    "wb": "lmc.fusion.implied:BarycenterAlignment",
 }
 """``--align`` name to ``module:class``."""
 
 FUSIONS = {
     "gwb": "lmc.fusion.gromov_wasserstein_barycenter:GromovWassersteinBarycenter",
     "vanilla": "lmc.fusion.vanilla:VanillaAverage",
+    "ot": "lmc.fusion.otfusion:OTFusion",
     "wb": "lmc.fusion.wasserstein:WassersteinBarycenter",
     "align-then-average": "lmc.fusion.aligned:AlignThenAverage",
     "soup": "lmc.fusion.soup:ModelSoup",

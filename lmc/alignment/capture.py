@@ -71,19 +71,19 @@ def watch(
         Number of examples seen.
     """
     first = next(iter(data.batches(2)))[0]
-    size, whole = _batch_size(first, examples, data, spec, module)
+    size, whole = batch_size(first, examples, data, spec, module)
     count = 0
     runs: dict[int, Run] = {}
     for raw in batches(data, size, examples):
         if len(raw) not in runs:
             if whole and runs:  # a rest that the graph of the spec does not take
                 break
-            x = network_inputs(raw, data.normalization, _device(a), network_dtype(a))
-            runs[len(raw)] = Run(spec, _graph(spec, module, x), place)
+            x = network_inputs(raw, data.normalization, device_of(a), dtype_of(a))
+            runs[len(raw)] = Run(spec, graph_at(spec, module, x), place)
         run = runs[len(raw)]
         if not count:
             seen.begin(run.sites)
-        inputs = network_inputs(raw, data.normalization, _device(a), network_dtype(a))
+        inputs = network_inputs(raw, data.normalization, device_of(a), dtype_of(a))
         shown = [run.show(state, inputs) for state in (a, b)]
         for site in run.sites:
             seen.add(site, shown[0][site], shown[1][site])
@@ -109,9 +109,10 @@ def batches(data: AbstractData, size: int, examples: int | None) -> Iterator[Ten
         yield torch.cat(held)
 
 
-def _batch_size(
+def batch_size(
     first: Tensor, examples: int | None, data: AbstractData, spec: PermutationSpec, module: nn.Module | None
 ) -> tuple[int, bool]:
+    """Return how many examples a graph is run on at a time, and whether on whole batches of that size only."""
     if examples is not None and examples < 2:
         raise UsageError(f"Activations of {examples} example say nothing of how units go together: examples=1000, say.")
     if module is None:
@@ -124,18 +125,20 @@ def _batch_size(
     return min([_BATCH, max(2, _BATCH_ELEMENTS // max(1, first[0].numel())), *known]), False
 
 
-def _graph(spec: PermutationSpec, module: nn.Module | None, x: Tensor) -> Exported:
+def graph_at(spec: PermutationSpec, module: nn.Module | None, x: Tensor) -> Exported:
+    """Return the network's graph at the batch size of an input; without the network, that of the spec."""
     if module is None:
         assert spec.exported is not None
         return spec.exported
     return export(module, (x,))
 
 
-def _device(state: StateDict) -> torch.device:
+def device_of(state: StateDict) -> torch.device:
+    """Return where a network is."""
     return next(iter(state.values())).device
 
 
-def network_dtype(state: StateDict) -> torch.dtype:
+def dtype_of(state: StateDict) -> torch.dtype:
     """Return the widest floating type of the weights, float32 at least."""
     dtype = torch.float32
     for tensor in state.values():
@@ -165,9 +168,7 @@ class Run:
             return one.value.to(inputs.device) if isinstance(one.value, Tensor) else one.value
         name = one.name if one.name in state else self._exported.aliases.get(one.name, one.name)
         tensor = state[name].detach()
-        return (
-            tensor.to(inputs.dtype if inputs.is_floating_point() else network_dtype(state)) if _real(tensor) else tensor
-        )
+        return tensor.to(inputs.dtype if inputs.is_floating_point() else dtype_of(state)) if _real(tensor) else tensor
 
 
 def _real(tensor: Tensor) -> bool:

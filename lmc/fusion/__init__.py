@@ -6,6 +6,8 @@ from lmc.fusion.ensemble import PredictionEnsemble as PredictionEnsemble
 from lmc.fusion.fisher import FisherAverage as FisherAverage
 from lmc.fusion.fuse import fuse as fuse
 from lmc.fusion.gromov_wasserstein_barycenter import GromovWassersteinBarycenter as GromovWassersteinBarycenter
+from lmc.fusion.implied import BarycenterAlignment as BarycenterAlignment
+from lmc.fusion.otfusion import OTFusion as OTFusion
 from lmc.fusion.problem import Problem as Problem
 from lmc.fusion.regmean import RegMean as RegMean
 from lmc.fusion.result import FusionResult as FusionResult

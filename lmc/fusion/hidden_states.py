@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmc.alignment.capture import Run, batches, network_dtype
+from lmc.alignment.capture import Run, batches, dtype_of
 from lmc.alignment.families import Family
 from lmc.evaluation.inputs import network_inputs
 from lmc.fusion.problem import Problem
@@ -49,7 +49,7 @@ def hidden_states(problem: Problem, families: list[Family], examples: int | None
             zip(problem.states, problem.specs, problem.modules, strict=True)
         ):
             device = next(iter(state.values())).device
-            inputs = network_inputs(raw, problem.data.normalization, device, network_dtype(state))
+            inputs = network_inputs(raw, problem.data.normalization, device, dtype_of(state))
             key = (number, len(raw))
             if key not in runs:
                 runs[key] = Run(spec, export(module, (inputs,)), "post")

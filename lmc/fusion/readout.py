@@ -12,6 +12,7 @@ from lmc.alignment.coupling import Coupling
 from lmc.fusion.problem import Problem
 from lmc.fusion.transport import transport
 from lmc.fusion.vanilla import weighted_mean
+from lmc.interpolation.batchnorm import batchnorm_layers, reset_batchnorm
 from lmc.symmetry.sites import Roles
 
 Normalize = Literal["function", "mean-field"]
@@ -55,6 +56,16 @@ def read_out(
     for name, tensor in mean.items():
         cast.setdefault(id(tensor), tensor.to(problem.states[0][name].dtype))
     return {name: cast[id(tensor)] for name, tensor in mean.items()}
+
+
+def with_statistics(problem: Problem, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the state with BatchNorm statistics measured on the problem's data, where it has both, and a note."""
+    if problem.module is None or not batchnorm_layers(problem.module):
+        return state, []
+    if problem.data is None:
+        return state, ["BatchNorm statistics averaged: give data to have them measured"]
+    note = f"BatchNorm statistics measured on {problem.data.name} {problem.data.split}"
+    return reset_batchnorm(problem.module, state, problem.data), [note]
 
 
 def width_ratio(problem: Problem, normalize: Normalize) -> float:

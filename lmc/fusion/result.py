@@ -40,6 +40,8 @@ class FusionResult:
         The objective on the way.
     traces : mapping of str to tuple of float
         The objective of every group on the way, where groups are settled one after the other.
+    rounding_loss : float
+        How much worse the objective is once plans are rounded to permutations; 0 where they are, or widths differ.
     converged : bool
         Whether the method stopped because nothing improved any more.
     message : str
@@ -68,6 +70,7 @@ class FusionResult:
     objective_name: str = ""
     trace: tuple[float, ...] = ()
     traces: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    rounding_loss: float = 0.0
     converged: bool = True
     message: str = ""
     warnings: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lmc.fusion.couple import Couple
-from lmc.fusion.free_support import barycenter
+from lmc.fusion.free_support import Plans, barycenter, mean_rows
 from lmc.fusion.layers import Place, Rows
 from lmc.symmetry import PermutationGroup
 
@@ -19,9 +19,18 @@ if TYPE_CHECKING:
 
 
 def starts(
-    method: WassersteinBarycenter, place: Place, group: PermutationGroup, couple: Couple, rng: np.random.Generator
+    method: WassersteinBarycenter,
+    place: Place,
+    group: PermutationGroup,
+    couple: Couple,
+    rng: np.random.Generator,
+    mix: Sequence[float],
+    plans: Plans | None = None,
 ) -> Iterator[Tensor]:
     """Yield as many starts as a method asks for, shape (blocks * target units, columns) each.
+
+    Where plans are known from a sweep before, the units have places already: the starts are then one network's units
+    there, and their mean.
 
     Parameters
     ----------
@@ -35,20 +44,25 @@ def starts(
         How a network is brought to the target's width.
     rng : numpy.random.Generator
         What is drawn comes from here.
+    mix : sequence of float
+        Shares.
+    plans : tuple of array, optional
+        Of the sweep before.
     """
+    if plans is not None:
+        network = method.start - 1 if isinstance(method.start, int) else 0
+        yield mean_rows([place.rows[network]], [1.0], (plans[network],))
+        yield mean_rows(place.rows, mix, plans)
+        return
     networks = list(range(len(place.rows)))
     first = method.start - 1 if isinstance(method.start, int) else 0
-    order: list[int | None] = [first, *(number for number in networks if number != first)]
-    if method.start == "random":
-        order = []
+    order = [] if method.start == "random" else [first, *(number for number in networks if number != first)]
     given = [place.start] if place.start is not None else []
     for number in range(method.starts):
         if number < len(given):
             yield given[number]
         elif number - len(given) < len(order):
-            network = order[number - len(given)]
-            assert network is not None
-            yield distilled(place.rows[network], group, couple, rng)
+            yield distilled(place.rows[order[number - len(given)]], group, couple, rng)
         else:
             yield drawn(place.rows, group, rng)
 

@@ -10,18 +10,27 @@ import numpy as np
 
 from lmc._errors import UsageError, unknown
 from lmc._types import StateDict
-from lmc.alignment.base import check_seed
-from lmc.alignment.coupling import Coupling
-from lmc.alignment.families import Family
+from lmc.alignment.activation_matching import check_examples
+from lmc.alignment.base import Needs, check_seed
+from lmc.fusion.activations import Activations
 from lmc.fusion.base import AbstractFusion
-from lmc.fusion.couple import Couple, Solver, spread
-from lmc.fusion.free_support import Barycenter, barycenter, block_costs
+from lmc.fusion.couple import Couple, Solver
+from lmc.fusion.free_support import Barycenter, Plans, barycenter, block_costs
 from lmc.fusion.layers import Layers, Place
-from lmc.fusion.nested import nested_barycenter
 from lmc.fusion.problem import Problem, check_states
-from lmc.fusion.readout import Normalize, read_out, width_ratio
+from lmc.fusion.readout import Normalize, read_out, width_ratio, with_statistics
 from lmc.fusion.result import FusionResult
 from lmc.fusion.starts import starts
+from lmc.fusion.walk import Walk
+from lmc.symmetry import PermutationGroup
+from lmc.symmetry.sites import Place as Where
+
+_CHOICES = {
+    "on": ("weights", "activations"),
+    "solver": ("emd", "sinkhorn"),
+    "normalize": ("function", "mean-field"),
+    "place": ("pre", "post"),
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,8 @@ class WassersteinBarycenter(AbstractFusion):
 
     Parameters
     ----------
+    on : {"weights", "activations"}
+        What units are compared by; activations need data, and say how units are coupled, weights what is averaged.
     solver : {"emd", "sinkhorn"}
         Exact; or entropic, in the log domain.
     reg : float
@@ -49,10 +60,17 @@ class WassersteinBarycenter(AbstractFusion):
         best objective is kept.
     iterations : int
         Most steps of a layer.
+    sweeps : int
+        How often the layers are walked through, where several add into one group: the first time only the first of
+        them is known (weights).
     normalize : {"function", "mean-field"}
         How units are read where widths differ: so that a network alone keeps its function, or as means.
+    examples : int or None
+        Of the activations; None for all.
+    place : {"pre", "post"}
+        Activations before the nonlinearity, or after it.
     initial : state dict, optional
-        A network of the target's widths to start from.
+        A network of the target's widths to start from (weights).
     seed : int
         Of everything drawn.
 
@@ -62,12 +80,16 @@ class WassersteinBarycenter(AbstractFusion):
        Networks. 2022.
     """
 
+    on: Literal["weights", "activations"] = "weights"
     solver: Solver = "emd"
     reg: float = 0.1
     start: Literal["first", "random"] | int = "first"
     starts: int = 1
     iterations: int = 100
+    sweeps: int = 3
     normalize: Normalize = "function"
+    examples: int | None = 1000
+    place: Where = "pre"
     initial: StateDict | None = field(default=None, repr=False, compare=False)
     seed: int = 0
 
@@ -80,23 +102,34 @@ class WassersteinBarycenter(AbstractFusion):
     widths_may_differ: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name, known in (("solver", ("emd", "sinkhorn")), ("normalize", ("function", "mean-field"))):
+        for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise unknown(f"wb: {name}", getattr(self, name), known)
         if not isinstance(self.start, int) and self.start not in ("first", "random"):
             raise unknown("wb: start", str(self.start), ("first", "random", "1", "2"))
         if not isinstance(self.reg, (int, float)) or not 0 < self.reg < float("inf"):
             raise UsageError(f"wb: reg must be a positive number, got {self.reg!r}.")
-        for name, least in (("starts", 1), ("iterations", 1)):
+        for name, least in (("starts", 1), ("iterations", 1), ("sweeps", 1)):
             if not isinstance(value := getattr(self, name), int) or isinstance(value, bool) or value < least:
                 raise UsageError(f"wb: {name} must be a whole number from {least} up, got {value!r}.")
+        check_examples(self.examples, "wb")
         check_seed(self.seed)
+
+    @property
+    def needs(self) -> Needs:
+        """Examples where units are compared by their activations."""
+        return "data" if self.on == "activations" else "none"
 
     @property
     def reference(self) -> str:
         """How to ask for it again."""
-        parts = [f"solver={self.solver}", *([f"reg={self.reg}"] if self.solver == "sinkhorn" else [])]
-        parts += [f"start={'given' if self.initial is not None else self.start}", f"starts={self.starts}"]
+        parts = [f"on={self.on}", f"solver={self.solver}", *([f"reg={self.reg}"] if self.solver == "sinkhorn" else [])]
+        parts += [
+            f"start={'given' if self.initial is not None else self.start}",
+            f"starts={self.starts}",
+            f"sweeps={self.sweeps}",
+        ]
+        parts += [f"examples={self.examples}", f"place={self.place}"] if self.on == "activations" else []
         return "wb?" + "&".join([*parts, f"normalize={self.normalize}", f"seed={self.seed}"])
 
     def fuse(self, problem: Problem) -> FusionResult:
@@ -106,112 +139,56 @@ class WassersteinBarycenter(AbstractFusion):
             raise UsageError(f"wb: start={self.start} is none of {len(problem.states)} networks, numbered from 1.")
         if self.initial is not None:
             check_states([self.initial], [problem.target])
-        walk = Walk(self, problem)
-        for family in walk.layers.families:
-            walk.settle(family)
+        rng = np.random.default_rng(self.seed)
+
+        def alone(place: Place, group: PermutationGroup, plans: Plans | None) -> Barycenter:
+            return self._layer(problem, place, group, plans, rng)
+
+        seen = Activations(problem, self.place, self.examples) if self.on == "activations" else None
+        layers = Layers(problem, self.initial)
+        walk = Walk(problem, layers, alone, seen, self.start - 1 if isinstance(self.start, int) else 0, self.seed)
+        walk.run(self.sweeps)
         settled = time.perf_counter()
-        state = read_out(problem, walk.couplings, walk.layers.roles, self.normalize)
-        return walk.result(state, {"couplings": settled - begun, "read out": time.perf_counter() - settled})
-
-
-class Walk:
-    """The groups settled so far.
-
-    Parameters
-    ----------
-    method : WassersteinBarycenter
-        Settings.
-    problem : Problem
-        Networks and target.
-    """
-
-    def __init__(self, method: WassersteinBarycenter, problem: Problem) -> None:
-        self.method, self.problem = method, problem
-        self.layers = Layers(problem, method.initial)
-        self.couplings: list[dict[str, Coupling]] = [{} for _ in problem.states]
-        self.traces: dict[str, tuple[float, ...]] = {}
-        self.notes: dict[str, None] = {}
-        self._rng = np.random.default_rng(method.seed)
-
-    def settle(self, family: Family) -> None:
-        """Find the couplings of a family, given those before."""
-        places = self.layers.places(family)
-        if not places:
-            self.notes[f"{family.name}: nothing to compare it by, kept in order"] = None
-            for network in range(len(self.couplings)):
-                self._take(network, {group.name: self._in_order(group.name, network) for group in family.groups})
-        elif family.alone:
-            found = self._alone(family, places[0])
-            self.traces[family.name] = found.trace
-            self.notes.update(dict.fromkeys(found.notes))
-            for network, plan in enumerate(found.plans):
-                self._take(network, {family.name: plan})
-        else:
-            start = self.method.start - 1 if isinstance(self.method.start, int) else 0
-            matched = nested_barycenter(family, places, self.problem.mix, start, seed=self.method.seed)
-            self.traces[family.name] = matched.trace
-            for network in range(len(self.couplings)):
-                self._take(network, matched.plans(family, network))
-
-    def _alone(self, family: Family, place: Place) -> Barycenter:
-        group = self.layers.target[family.name]
-        couple = self._couple(place, group.blocks)
-        found: Barycenter | None = None
-        for start in starts(self.method, place, group, couple, self._rng):
-            one = barycenter(
-                place.rows,
-                self.problem.mix,
-                start,
-                couple,
-                blocks=group.blocks,
-                iterations=self.method.iterations,
-            )
-            found = one if found is None or one.objective < found.objective else found
-        assert found is not None
-        return found
-
-    def _couple(self, place: Place, blocks: int) -> Couple:
-        if self.method.solver == "emd":
-            return Couple()
-        costs = [cost.std() for one in place.rows for cost in block_costs(one, place.rows[0].values, blocks)]
-        return Couple("sinkhorn", self.method.reg * (float(np.mean(costs)) or 1.0))
-
-    def _in_order(self, name: str, network: int) -> np.ndarray:
-        group, size = self.layers.target[name], self.problem.specs[network][name].size
-        return np.tile(spread(group.size, size), (group.blocks, 1, 1))
-
-    def _take(self, network: int, plans: dict[str, np.ndarray]) -> None:
-        found = {name: Coupling(plan) for name, plan in plans.items()}
-        self.couplings[network].update(found)
-        self.layers.settle(network, {name: one.makes() for name, one in found.items()})
-
-    def result(self, state: dict, seconds: dict[str, float]) -> FusionResult:
-        """Return what was found, and how it ended."""
-        problem, method = self.problem, self.method
-        hard = [coupling.hardness for found in self.couplings for coupling in found.values()] if self.one_width else []
-        words = [f"{100 * float(np.mean(hard)):.0f}% of the plans on a permutation"] if hard else []
+        state = read_out(problem, walk.couplings, layers.roles, self.normalize)
+        state, note = with_statistics(problem, state)
         return FusionResult(
-            method.reference,
+            self.reference,
             state,
             problem.target,
             problem.mix,
-            couplings=tuple(self.couplings),
-            objective=sum(trace[-1] for trace in self.traces.values()),
-            objective_name=_OBJECTIVE,
-            trace=tuple(np.cumsum([trace[-1] for trace in self.traces.values()]).tolist()),
-            traces=self.traces,
-            converged=not self.notes,
-            message="; ".join([*words, f"{len(self.traces)} groups settled", *self.notes]),
-            ratio=width_ratio(problem, method.normalize),
-            seconds=seconds,
-            seed=method.seed,
-            citation=method.citation,
+            couplings=tuple(walk.couplings),
+            objective=walk.objective,
+            objective_name="mix-weighted squared distance of the networks' units from the fused ones",
+            trace=tuple(walk.trace),
+            traces=walk.traces,
+            rounding_loss=walk.rounding_loss,
+            converged=not walk.notes,
+            message="; ".join([walk.message, *note]),
+            warnings=tuple(walk.notes),
+            ratio=width_ratio(problem, self.normalize),
+            seconds={"couplings": settled - begun, "read out": time.perf_counter() - settled},
+            seed=self.seed,
+            citation=self.citation,
         )
 
-    @property
-    def one_width(self) -> bool:
-        """Whether plans are square."""
-        return self.problem.one_width
+    def _layer(
+        self,
+        problem: Problem,
+        place: Place,
+        group: PermutationGroup,
+        plans: Plans | None,
+        rng: np.random.Generator,
+    ) -> Barycenter:
+        """Return the best barycenter over the starts of a layer."""
+        couple = self._couple(place, group.blocks)
+        tried = [
+            barycenter(place.rows, problem.mix, start, couple, blocks=group.blocks, iterations=self.iterations)
+            for start in starts(self, place, group, couple, rng, problem.mix, plans)
+        ]
+        return min(tried, key=lambda one: one.objective)
 
-
-_OBJECTIVE = "mix-weighted squared distance of the networks' units from the fused ones"
+    def _couple(self, place: Place, blocks: int) -> Couple:
+        if self.solver == "emd":
+            return Couple()
+        costs = [cost.std() for one in place.rows for cost in block_costs(one, place.rows[0].values, blocks)]
+        return Couple("sinkhorn", self.reg * (float(np.mean(costs)) or 1.0))

@@ -1,6 +1,6 @@
 """Barycenters of wide layers: seconds and memory of fusing networks with 1024 units a layer.
 
-Each in a process of its own, whose largest memory is read at its end, torch's own included. Nothing here asserts a time.
+Each in a process of its own, whose largest memory is read at its end, torch's own included. Nothing asserts a time.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,9 @@ from alignment.planted import planted, same
 from lmc import align, find_symmetries, fuse, open_data, pipeline
 from lmc._errors import UsageError
 from lmc.evaluation import evaluate_state
+from lmc.fusion.couple import Couple
+from lmc.fusion.free_support import barycenter
+from lmc.fusion.layers import Rows
 from lmc.testing import tiny_mlp
 
 FOUND = ["mlp", "flatten", "batch norm", "concatenation", "option A", "fused attention"]
@@ -17,11 +22,13 @@ FOUND = ["mlp", "flatten", "batch norm", "concatenation", "option A", "fused att
 
 @pytest.mark.parametrize("name", FOUND)
 def test_a_network_fused_with_itself_in_another_order_is_itself(name: str):
-    _, spec, a, b, _ = planted(name)
-    result = fuse([a, b], spec, method="wb", mix=(0.3, 0.7))
-    assert same(a, result.state, 1e-5)
-    assert same(a, spec.apply(b, result.permutation(1)))
-    assert result.objective == pytest.approx(0, abs=1e-5)
+    _, spec, a, b, examples = planted(name)
+    given = {"data": examples["data"], "modules": examples["module"]}
+    for method in ("wb", "wb?on=activations"):
+        result = fuse([a, b], spec, method=method, mix=(0.3, 0.7), **given)
+        assert same(a, result.state, 1e-5)
+        assert same(a, spec.apply(b, result.permutation(1)))
+        assert result.objective == pytest.approx(0, abs=1e-5)
 
 
 def test_two_networks_of_one_width_are_fused_as_by_transport_of_squared_costs():
@@ -49,6 +56,26 @@ def test_the_pair_of_otfusion_gives_what_its_authors_publish(shared_data):
     assert max(float((fused[k] - (pair.a.state[k] + moved[k]) / 2).abs().max()) for k in fused) < 1e-5
     accuracy = evaluate_state(module, fused, open_data("mnist", "test", shared_data)).accuracy
     assert accuracy is not None and 100 * accuracy[0] == pytest.approx(95.32, abs=0.02)
+    given: dict[str, Any] = {"data": open_data("mnist", "train", shared_data), "modules": module}
+    better = fuse([pair.a.state, pair.b.state], spec, method="wb?on=activations", **given).state
+    accuracy = evaluate_state(module, better, open_data("mnist", "test", shared_data)).accuracy
+    assert accuracy is not None and accuracy[0] >= 0.958
+
+
+def test_activations_are_compared_as_they_are():
+    """The slow computation: activations as rows, without products; networks of two widths."""
+    networks = [tiny_mlp(widths, seed=number) for number, widths in enumerate([(6, 8, 7, 3), (6, 5, 9, 3)])]
+    specs = [find_symmetries(network, torch.zeros(1, 6)) for network in networks]
+    x = torch.randn(40, 6, generator=torch.Generator().manual_seed(1))
+    states = [network.state_dict() for network in networks]
+    result = fuse(
+        states, specs, method="wb?on=activations&examples=40", data=(x, torch.zeros(40).long()), modules=networks
+    )
+    shown = [Rows.plain(network.get_submodule("0")(x).detach().double().T / 40**0.5) for network in networks]
+    expected = barycenter(shown, (0.5, 0.5), shown[0].values, Couple())
+    assert result.traces["0"] == pytest.approx(expected.trace)
+    for found, plan in zip(result.couplings, expected.plans, strict=True):
+        np.testing.assert_allclose(found["0"].plan, plan, atol=1e-9)
 
 
 def test_settings_that_make_no_sense_are_refused():
