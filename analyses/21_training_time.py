@@ -22,14 +22,13 @@ SEEDS = (0, 1, 2, 3, 4)
 WIDE, WIDE_EPOCHS, WIDE_SEEDS = 1024, 5, (0, 1, 2)
 EPOCHS = (0, 1, 2, 5, 10, 20)
 TRAINING = {"lr": 0.05, "optimizer": "sgd", "momentum": 0.5, "batch_size": 64, "schedule": "none", "epochs": 20}
-POSITIONS = (0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
 LARGER = 100  # a second batch size: the source does not name its own
 MATCHING = "weights?restarts=4"
 ROWS = ("none", "weights", "final", "random")
 SHARMA = {1: 0.040, 2: 0.035, 5: 0.017, 10: 0.013}
 
 study = Study(__file__, "Does the permutation found after training serve earlier epochs and the initialisations?")
-train, test = study.data(8000, 5000)
+train, test = study.data(8000, 2000)
 
 
 def reference(width: int) -> str:
@@ -37,18 +36,17 @@ def reference(width: int) -> str:
     return f"mlp?width={width}&depth=2"
 
 
-def run(width: int, batch: int, seed: int) -> dict[str, np.ndarray]:
+def run(width: int, seed: int) -> dict[str, np.ndarray]:
     """Train a network, and keep its weights along the way."""
     net = network(reference(width), train, seed)
     kept = {0: net.module.state_dict()}
-    options = {**TRAINING, "batch_size": batch}
-    lmc.train(net.module, train, seed=seed, callback=lambda epoch, state: kept.__setitem__(epoch, state), **options)
+    lmc.train(net.module, train, seed=seed, callback=lambda epoch, state: kept.__setitem__(epoch, state), **TRAINING)
     return flat({epoch: kept[epoch] for epoch in EPOCHS})
 
 
 def curves(paths: dict[str, Any], module: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the barriers (row, loss or error) and the accuracy in the middle (row)."""
-    found = lmc.measure_barrier(module, paths, test, t=POSITIONS, resamples=20)
+    found = lmc.measure_barrier(module, paths, test, points=11, resamples=20)
     barriers = [found[f"{kind}_barrier"].sel(baseline="chord").values for kind in ("loss", "error")]
     return np.stack(barriers, -1), found.accuracy.sel(t=0.5).values
 
@@ -57,10 +55,10 @@ def along(width: int, a: int, b: int) -> dict[str, np.ndarray]:
     """Measure a pair at every epoch: as it is, matched there, and by the final permutation and a random one."""
     net = network(reference(width), train, 0)
     spec = lmc.find_symmetries(net.module, train.inputs[:2])
-    runs = [study.part(run, width=width, batch=TRAINING["batch_size"], seed=seed) for seed in (a, b)]
+    runs = [study.part(run, width=width, seed=seed) for seed in (a, b)]
     final = lmc.align(*(unflat(one, EPOCHS[-1]) for one in runs), spec, method=MATCHING).permutation
     barriers, middle = [], []
-    for epoch in EPOCHS:
+    for epoch in EPOCHS if width == 256 else (0, EPOCHS[-1]):
         one, other = (unflat(states, epoch) for states in runs)
         now = lmc.align(one, other, spec, method=MATCHING).permutation
         moved = (None, now, final, spec.random(a + 10 * b))
@@ -71,11 +69,20 @@ def along(width: int, a: int, b: int) -> dict[str, np.ndarray]:
     return {"barrier": np.array(barriers), "middle": np.array(middle)}
 
 
+def run_in_batches(width: int, batch: int, seed: int) -> dict[str, np.ndarray]:
+    """Train a network in batches of another size."""
+    net = network(reference(width), train, seed)
+    kept = {}
+    options = {**TRAINING, "batch_size": batch}
+    lmc.train(net.module, train, seed=seed, callback=lambda epoch, state: kept.__setitem__(epoch, state), **options)
+    return flat({epoch: kept[epoch] for epoch in EPOCHS[1:]})
+
+
 def larger(width: int, batch: int, a: int, b: int) -> dict[str, np.ndarray]:
     """Measure a pair trained in other batches, as it is and by the final permutation: barrier (epoch, row, metric)."""
     net = network(reference(width), train, 0)
     spec = lmc.find_symmetries(net.module, train.inputs[:2])
-    runs = [study.part(run, width=width, batch=batch, seed=seed) for seed in (a, b)]
+    runs = [study.part(run_in_batches, width=width, batch=batch, seed=seed) for seed in (a, b)]
     final = lmc.align(*(unflat(one, EPOCHS[-1]) for one in runs), spec, method=MATCHING).permutation
     made = []
     for epoch in SHARMA:
@@ -89,9 +96,7 @@ def together(width: int) -> dict[str, np.ndarray]:
     """Measure pairs of models that were each permuted once."""
     net = network(reference(width), train, 0)
     spec = lmc.find_symmetries(net.module, train.inputs[:2])
-    states = [
-        unflat(study.part(run, width=width, batch=TRAINING["batch_size"], seed=seed), EPOCHS[-1]) for seed in SEEDS
-    ]
+    states = [unflat(study.part(run, width=width, seed=seed), EPOCHS[-1]) for seed in SEEDS]
     first = [states[0], *(lmc.align(states[0], one, spec, method=MATCHING).apply(one) for one in states[1:])]
     common = lmc.align_many(states, spec, method="merge-many").apply(states)
     return {
