@@ -1,7 +1,8 @@
 """The permutation conjecture on checkpoints in the wild: every folder of the shared data with a pair or more.
 
 Networks that strangers trained and published, each folder tested as by `lmc conjecture` on 2,000 held-out images; some
-five minutes on a laptop. Reproduced means connected: an error barrier surely under 2% by some alignment. Skipped where LMC_SHARED_DATA names no folder of such checkpoints:
+five minutes on a laptop. Reproduced means connected: an error barrier surely under 2% by some alignment.
+Skipped where LMC_SHARED_DATA names no folder of such checkpoints:
 
     python analyses/26_wild.py
 """
