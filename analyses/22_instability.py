@@ -95,15 +95,16 @@ for place, name in enumerate(NETWORKS):
             interval[0] > 0.02,
         )
     )
-dims = ("network", "seed", "step")
+dims = ("network", "pair", "step", "alignment")
 study.write(
     {
         "network": ("network", list(NETWORKS)),
-        "seed": ("seed", SEEDS),
+        "pair": ("pair", [f"children of {seed}" for seed in SEEDS]),
+        "alignment": ("alignment", ["none"]),
         "step": ("step", STEPS),
-        "error_barrier": (dims, error, "test error barrier above the mean end", "1"),
-        "loss_barrier": (dims, loss, "test loss barrier above the mean end", "nats"),
-        "accuracy": (dims, accuracy, "mean test accuracy of the siblings", "1"),
+        "error_barrier": (dims, error[..., None], "test error barrier above the mean end", "1"),
+        "loss_barrier": (dims, loss[..., None], "test loss barrier above the mean end", "nats"),
+        "accuracy": (dims[:3], accuracy, "mean test accuracy of the siblings", "1"),
     },
     claims,
     training=TRAINING,

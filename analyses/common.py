@@ -104,7 +104,7 @@ class Study:
             return xr.Dataset(arrays, attrs={"cpu_seconds": json.dumps(spent)})
 
         (found,) = self._folder.run([(unit, compute)])
-        self._spent |= json.loads(found.attrs.get("cpu_seconds", "{}"))
+        self._spent |= json.loads(found.attrs["cpu_seconds"]) if "cpu_seconds" in found.attrs else {unit.digest: np.nan}
         if (took := time.perf_counter() - start) > 1:
             print(f"  {make.__name__} {settings}: {took:.0f} s", flush=True)
         return {str(key): value.values for key, value in found.data_vars.items()}
