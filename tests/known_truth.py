@@ -159,4 +159,4 @@ def table(runs: int) -> Iterator[str]:
 
 if __name__ == "__main__":
     for line in table(int(sys.argv[1]) if len(sys.argv) > 1 else 200):
-        print(line, flush=True)  # noqa: T201
+        print(line, flush=True)
