@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from common import Claim, Study, mean_over_runs
 
-from lmc.conjecture import instability
+from lmc.conjectures import instability
 
 SEEDS = (0, 1, 2, 3)
 STEPS = (0, 10, 30, 100, 250)

@@ -18,7 +18,7 @@ from common import Claim, Study
 
 import lmc
 from lmc import pipeline
-from lmc.conjecture import conjecture
+from lmc.conjectures import conjecture
 
 RAW, CIFAR = "mnist?normalize=none&limit=2000", "cifar10-4k?limit=1000"
 FOLDERS = {

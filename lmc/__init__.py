@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from lmc.checkpoints import Checkpoint as Checkpoint
     from lmc.checkpoints import load as load
     from lmc.checkpoints import save as save
-    from lmc.conjecture import conjecture as conjecture
+    from lmc.conjectures import conjecture as conjecture
+    from lmc.conjectures import instability as instability
     from lmc.datasets import Normalization as Normalization
     from lmc.datasets import as_data as as_data
     from lmc.datasets import open_data as open_data
@@ -125,9 +126,10 @@ _HOME = {
     "as_data": "lmc.datasets",
     "barrier": "lmc.pipeline",
     "basin": "lmc.pipeline",
-    "conjecture": "lmc.conjecture",
+    "conjecture": "lmc.conjectures",
     "find_symmetries": "lmc.symmetry",
     "fuse": "lmc.fusion",
+    "instability": "lmc.conjectures",
     "load": "lmc.checkpoints",
     "load_curve": "lmc.pipeline",
     "load_permutation": "lmc.symmetry",

@@ -25,9 +25,9 @@ from torch import nn
 
 import lmc
 from lmc._types import StateDict
-from lmc.conjecture.evidence import Bench
-from lmc.conjecture.exhaustive import every_permutation, search
-from lmc.conjecture.verdicts import CONNECTED, NOT_CONNECTED, PROVED, UNDECIDED, Question, judge
+from lmc.conjectures.evidence import Bench
+from lmc.conjectures.exhaustive import every_permutation, search
+from lmc.conjectures.verdicts import CONNECTED, NOT_CONNECTED, PROVED, UNDECIDED, Question, judge
 from lmc.pipeline import Proof, prove
 from lmc.testing import planted_pair
 

@@ -34,8 +34,8 @@ RIGHT_OF = {
     "barriers": ("interpolation", "evaluation", "schema", "units"),
     "pipeline": ("plotting", "architectures", "fusion", "barriers"),
     "sweep": ("pipeline",),
-    "conjecture": ("sweep",),
-    "cli": ("conjecture", "report", "testing", "lmc"),
+    "conjectures": ("sweep",),
+    "cli": ("conjectures", "report", "testing", "lmc"),
     "__main__": ("cli",),
 }
 

@@ -86,8 +86,8 @@ def conjecture(
         NetCDF file to write; conjecture.nc, or the next free number, by default.
     """
     from lmc import pipeline, schema
-    from lmc.conjecture import LADDER
-    from lmc.conjecture import conjecture as test
+    from lmc.conjectures import LADDER
+    from lmc.conjectures import conjecture as test
     from lmc.datasets import open_data
 
     common.start()

@@ -85,8 +85,8 @@ def instability(
     import torch
 
     from lmc import schema
-    from lmc.conjecture import instability as measure
-    from lmc.conjecture import stable_from
+    from lmc.conjectures import instability as measure
+    from lmc.conjectures import stable_from
     from lmc.datasets import open_data
 
     if threads is not None:

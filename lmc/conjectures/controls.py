@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmc._types import StateDict
-from lmc.conjecture.evidence import Bench
-from lmc.conjecture.screening import USED, screen
-from lmc.conjecture.verdicts import CONNECTED, NOT_CONNECTED, judge
+from lmc.conjectures.evidence import Bench
+from lmc.conjectures.screening import USED, screen
+from lmc.conjectures.verdicts import CONNECTED, NOT_CONNECTED, judge
 from lmc.symmetry.planted import planted_pair
 
 _NOISES = (0.1, 0.05, 0.02, 0.0)

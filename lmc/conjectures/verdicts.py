@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lmc.barriers.scalars import chord_barrier
-from lmc.conjecture.claims import Rise, holm
+from lmc.conjectures.claims import Rise, holm
 
 CONNECTED, NOT_CONNECTED, UNDECIDED = "connected", "not connected by anything tried", "undecided"
 

@@ -18,13 +18,13 @@ from lmc._types import StateDict
 from lmc.architectures import fit_state
 from lmc.barriers.describe import describe_data
 from lmc.barriers.grid import make_grid
-from lmc.conjecture.controls import Control, negative, positive
-from lmc.conjecture.dataset import Findings, to_dataset
-from lmc.conjecture.evidence import Bench, Clock, Measured, Say
-from lmc.conjecture.exhaustive import MOST, count, search
-from lmc.conjecture.screening import screen
-from lmc.conjecture.sets import fraction, strong
-from lmc.conjecture.verdicts import Question, Verdict, judge
+from lmc.conjectures.controls import Control, negative, positive
+from lmc.conjectures.dataset import Findings, to_dataset
+from lmc.conjectures.evidence import Bench, Clock, Measured, Say
+from lmc.conjectures.exhaustive import MOST, count, search
+from lmc.conjectures.screening import screen
+from lmc.conjectures.sets import fraction, strong
+from lmc.conjectures.verdicts import Question, Verdict, judge
 from lmc.datasets import as_data
 from lmc.pipeline import Proof, citations_of, prove, resolve_alignments
 from lmc.pipeline.compare import first_examples

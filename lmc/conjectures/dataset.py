@@ -11,10 +11,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from lmc import schema
-from lmc.conjecture.controls import Control
-from lmc.conjecture.evidence import Measured
-from lmc.conjecture.screening import USED, Screened
-from lmc.conjecture.verdicts import CONNECTED, NOT_CONNECTED, PROVED, UNDECIDED, Question, Tried, Verdict
+from lmc.conjectures.controls import Control
+from lmc.conjectures.evidence import Measured
+from lmc.conjectures.screening import USED, Screened
+from lmc.conjectures.verdicts import CONNECTED, NOT_CONNECTED, PROVED, UNDECIDED, Question, Tried, Verdict
 from lmc.datasets import AbstractData
 
 

@@ -14,7 +14,7 @@ import xarray as xr
 from torch import nn
 
 from lmc._types import StateDict
-from lmc.conjecture.verdicts import Halves, Question, Tried, halves, look
+from lmc.conjectures.verdicts import Halves, Question, Tried, halves, look
 from lmc.datasets import AbstractData, Data
 from lmc.pipeline import Proof, barrier, resolve_alignments
 from lmc.pipeline.compare import align_all

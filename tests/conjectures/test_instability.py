@@ -13,7 +13,7 @@ from lmc import schema
 from lmc._errors import UsageError
 from lmc.cli import main
 from lmc.cli.instability import read_numbers, read_recipe
-from lmc.conjecture import instability, stable_from
+from lmc.conjectures import instability, stable_from
 from lmc.datasets import as_data
 
 TRAINING = {"optimizer": "sgd", "lr": 0.5, "epochs": 6, "batch_size": 25}

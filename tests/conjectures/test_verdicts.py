@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lmc.conjecture.claims import Rise, holm
-from lmc.conjecture.verdicts import CONNECTED, NOT_CONNECTED, UNDECIDED, Question, Tried, halves, judge, look
+from lmc.conjectures.claims import Rise, holm
+from lmc.conjectures.verdicts import CONNECTED, NOT_CONNECTED, UNDECIDED, Question, Tried, halves, judge, look
 
 T = np.linspace(0, 1, 9)
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from lmc._types import Permutation, StateDict
-from lmc.conjecture.evidence import Bench
-from lmc.conjecture.verdicts import NOT_CONNECTED, PROVED, Verdict, judge, look
+from lmc.conjectures.evidence import Bench
+from lmc.conjectures.verdicts import NOT_CONNECTED, PROVED, Verdict, judge, look
 from lmc.evaluation import evaluate_path
 from lmc.interpolation import LinearPath
 from lmc.symmetry import PermutationSpec

@@ -13,7 +13,7 @@ from lmc import schema
 from lmc._errors import UsageError
 from lmc.alignment import Identity
 from lmc.architectures import resolve
-from lmc.conjecture.evidence import Say
+from lmc.conjectures.evidence import Say
 from lmc.datasets import AbstractData
 from lmc.pipeline import barrier, prove, resolve_alignments
 from lmc.pipeline.compare import first_examples

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from lmc._types import StateDict
 from lmc.alignment import align_many
 from lmc.barriers.nodes import node_interval
-from lmc.conjecture.evidence import Bench
-from lmc.conjecture.verdicts import CONNECTED, Tried, Verdict, judge
+from lmc.conjectures.evidence import Bench
+from lmc.conjectures.verdicts import CONNECTED, Tried, Verdict, judge
 
 
 def fraction(
