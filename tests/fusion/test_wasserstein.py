@@ -26,7 +26,8 @@ def test_a_network_fused_with_itself_in_another_order_is_itself(name: str):
     given = {"data": examples["data"], "modules": examples["module"]}
     for method in ("wb", "wb?on=activations"):
         result = fuse([a, b], spec, method=method, mix=(0.3, 0.7), **given)
-        assert same(a, result.state, 1e-5)
+        kept = {key: tensor for key, tensor in a.items() if "running" not in key and "num_batches" not in key}
+        assert same(kept, result.state, 1e-5)  # statistics are those of the examples
         assert same(a, spec.apply(b, result.permutation(1)))
         assert result.objective == pytest.approx(0, abs=1e-5)
 
