@@ -22,6 +22,7 @@ DEPTHS = (1, 2, 4, 6, 8)
 NORMS = ("batch", "none")
 POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TRAINING = {"lr": 0.05, "optimizer": "sgd", "momentum": 0.9, "batch_size": 128, "epochs": 6}
+SOLVED = 0.8  # least accuracy of all ends: depths with a network below it are left out
 ROWS = {"none": "none", "weights": "weights?restarts=4"}
 
 study = Study(__file__, "How much of the barrier is due to the statistics of activations, and does it grow with depth?")
@@ -59,16 +60,29 @@ def barriers(norm: str, depth: int) -> dict[str, np.ndarray]:
     return {key: np.array(value) for key, value in made.items()}
 
 
+def ends(norm: str, depth: int) -> dict[str, np.ndarray]:
+    """Return the test accuracy of every network of one kind."""
+    net = network(f"mlp?width=128&depth={depth}&norm={norm}", train, 0)
+    states = [unflat(study.part(run, norm=norm, depth=depth, seed=seed), "end") for seed in SEEDS]
+    paths = {str(seed): lmc.LinearPath(state, state) for seed, state in zip(SEEDS, states, strict=True)}
+    found = lmc.measure_barrier(net.module, paths, test, t=[0, 0.5, 1], resamples=20)
+    return {"accuracy": found.accuracy.sel(t=0).values}
+
+
 found = {norm: [study.part(barriers, norm=norm, depth=depth) for depth in DEPTHS] for norm in NORMS}
 stacked = {
     kind: np.stack([np.stack([one[kind] for one in found[norm]], 1) for norm in NORMS], 1)
     for kind in ("loss", "error", "spread")
 }  # pair, norm, depth, alignment, stage
-centred = np.array(DEPTHS, dtype=float) - np.mean(DEPTHS)
+accuracy = np.array([[study.part(ends, norm=norm, depth=depth)["accuracy"] for depth in DEPTHS] for norm in NORMS])
+solved = accuracy.min(-1) > SOLVED  # norm, depth
+for values in stacked.values():
+    values[:, ~solved] = np.nan  # between networks at chance level there is no barrier, and nothing to learn
 
 
 def slope(sample: np.ndarray, weights: np.ndarray) -> float:
     """Return the slope of the weighted mean of (pair, depth) against depth."""
+    centred = np.array(DEPTHS[: sample.shape[1]], dtype=float) - np.mean(DEPTHS[: sample.shape[1]])
     return float(centred @ (weights @ sample) / (centred @ centred))
 
 
@@ -76,13 +90,15 @@ even = np.full(len(PAIRS), 1 / len(PAIRS))
 claims = []
 for place, norm in enumerate(NORMS):
     how = "a reset of BatchNorm" if norm == "batch" else "REPAIR"
-    error = stacked["error"][:, place, :, 1]  # matched: pair, depth, stage
+    last = int(solved[place].sum())  # the deepest ones are those that do not train
+    assert solved[place, :last].all()
+    error = stacked["error"][:, place, :last, 1]  # matched: pair, depth, stage
     value, interval = mean_over_pairs((error[..., 0] - error[..., 1]).mean(1), PAIRS)
-    ends = error.mean(0)
+    edges = error.mean(0)
     claims.append(
         Claim(
             f"matched, norm {norm}: error barrier that {how} takes away, mean over depths "
-            f"(depth {DEPTHS[-1]}: {ends[-1, 0]:.3f} to {ends[-1, 1]:.3f})",
+            f"(depth {DEPTHS[last - 1]}: {edges[-1, 0]:.3f} to {edges[-1, 1]:.3f})",
             value,
             interval,
             "1",
@@ -91,26 +107,30 @@ for place, norm in enumerate(NORMS):
             interval[1] < 0,
         )
     )
-    for stage, name in enumerate(("before", "after")):
-        sample = error[..., stage]
+    after = slope(error[..., 1], even)
+    growths = {
+        f"before {how}": error[..., 0],
+        f"that {how} takes away (left: {after:.3f})": error[..., 0] - error[..., 1],
+    }
+    for name, sample in growths.items():
         interval = node_interval(sample, PAIRS, statistic=slope)
         claims.append(
             Claim(
-                f"matched, norm {norm}: slope of the error barrier against depth, {name} {how}",
+                f"matched, norm {norm}: slope of the error barrier against depth, {name}",
                 slope(sample, even),
                 interval,
                 "per layer",
                 "grows with depth before, hardly after (REPAIR)",
-                interval[0] > 0 if name == "before" else abs(slope(sample, even)) < abs(slope(error[..., 0], even)) / 2,
-                interval[1] < 0 if name == "before" else interval[0] > slope(error[..., 0], even),
+                interval[0] > 0,
+                interval[1] < 0,
             )
         )
-    spread = stacked["spread"][:, place, :, 1, 0]
+    spread = stacked["spread"][:, place, :last, 1, 0]
     interval = node_interval(spread, PAIRS, statistic=slope)
     claims.append(
         Claim(
             f"matched, norm {norm}: spread of the last layer's units at the midpoint, relative to the ends "
-            f"({spread.mean(0)[0]:.2f} at depth {DEPTHS[0]}, {spread.mean(0)[-1]:.2f} at {DEPTHS[-1]}): slope",
+            f"({spread.mean(0)[0]:.2f} at depth {DEPTHS[0]}, {spread.mean(0)[-1]:.2f} at {DEPTHS[last - 1]}): slope",
             slope(spread, even),
             interval,
             "per layer",
@@ -127,6 +147,8 @@ study.write(
         "depth": ("depth", DEPTHS),
         "alignment": ("alignment", list(ROWS)),
         "stage": ("stage", ["before", "after"]),
+        "seed": ("seed", SEEDS),
+        "accuracy": (("norm", "depth", "seed"), accuracy, "test accuracy of the ends", "1"),
         "loss_barrier": (dims, stacked["loss"], "test loss barrier against the chord", "nats"),
         "error_barrier": (dims, stacked["error"], "test error barrier against the chord", "1"),
         "spread": (dims, stacked["spread"], "spread of the last hidden layer's units, relative to the ends", "1"),

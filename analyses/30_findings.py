@@ -38,7 +38,7 @@ FIGURES = {
 
 def means(study: xr.Dataset, name: str, **chosen: object) -> list[str]:
     """Return a variable's means over pairs."""
-    return [f"{float(x):.3f}" for x in study[name].sel(**chosen).mean("pair").values]
+    return ["-" if np.isnan(x) else f"{float(x):.3f}" for x in study[name].sel(**chosen).mean("pair").values]
 
 
 def remark(name: str, study: xr.Dataset) -> str:
@@ -86,6 +86,14 @@ def remark(name: str, study: xr.Dataset) -> str:
             chosen = {"norm": norm, "alignment": "weights"}
             before, after = (means(study, "error_barrier", stage=stage, **chosen) for stage in ("before", "after"))
             lines.append(f"norm {norm}: {', '.join(before)} before, {', '.join(after)} after")
+        least = study.accuracy.min("seed")
+        left = [
+            f"norm {n}, depth {d}"
+            for n in study.norm.values
+            for d in study.depth.values
+            if least.sel(norm=n, depth=d) < 0.8
+        ]
+        lines.append(f"left out, since networks there do not solve the task: {'; '.join(left) or 'nothing'}")
         return f"Error barrier of matched networks at depths {_list(study.depth)}. " + "; ".join(lines) + "."
     if name == "25_pruning":
         rows = [means(study, "loss_barrier", alignment=row) for row in ("none", "weights", "dense")]

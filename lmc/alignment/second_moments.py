@@ -74,7 +74,7 @@ def weighed_inputs(state: StateDict, module: nn.Module, data: AbstractData, exam
     for name, (total, count) in moments.items():
         key, moment = f"{name}.weight", total / count
         if key in state:
-            product = torch.tensordot(state[key].to(torch.float64), moment, dims=([1], [0])).movedim(-1, 1)
+            product = torch.einsum("oi...,ij->oj...", state[key].to(torch.float64), moment)
             weighed[key] = product.to(state[key].dtype)
     return weighed
 
