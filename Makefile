@@ -9,13 +9,15 @@ TORCH_ARGS ?=
 ARGS ?=
 
 VENV := .venv
+FIGURES := .venv-figures
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
-PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt
+QUIET = --quiet --disable-pip-version-check $(PIP_ARGS) --constraint constraints.txt
+PIP_INSTALL = $(BIN)/python -m pip install $(QUIET)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench fuzz zoo mutate analyses clean
+.PHONY: help demo test lint bench figures gallery fuzz zoo mutate analyses clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -35,6 +37,12 @@ lint: $(STAMPS)/group-lint ## check style and types
 bench: $(STAMPS)/group-test $(STAMPS)/group-bench ## time what has to be fast
 	$(BIN)/python -m pytest --override-ini addopts="--strict-markers -s" tests/benchmarks $(ARGS)
 
+figures: $(FIGURES)/stamp ## draw every figure of the gallery from data/*.nc, into figures/out; installs no torch
+	PYTHONPATH=. $(FIGURES)/bin/python figures/all.py
+
+gallery: figures ## the same, and the pictures of docs/gallery.md
+	cp figures/out/*.png docs/img/gallery/
+
 fuzz: $(STAMPS)/group-test ## alter good checkpoints at random for five minutes: loaded or refused, nothing else
 	LMC_FUZZ_SECONDS=300 $(BIN)/python -m pytest tests/checkpoints/test_checkpoint_fuzz.py -s $(ARGS)
 
@@ -53,7 +61,7 @@ study-%: $(STAMPS)/lmc # one study: make study-21_training_time
 	@begin=$$(date +%s); $(BIN)/python analyses/$*.py && echo "$*: $$(($$(date +%s) - begin)) s"
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) out build dist .pytest_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf $(VENV) $(FIGURES) out figures/out build dist .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find lmc tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMPS)/pip: constraints.txt
@@ -67,6 +75,13 @@ $(STAMPS)/pip: constraints.txt
 $(STAMPS)/lmc: $(STAMPS)/pip pyproject.toml
 	$(PIP_INSTALL) $(TORCH_ARGS) torch
 	$(PIP_INSTALL) --editable .
+	@touch $@
+
+# Figures are drawn from results alone: what they need, and nothing of what computes.
+$(FIGURES)/stamp: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(FIGURES)
+	$(FIGURES)/bin/python -m pip install $(QUIET) --upgrade pip
+	$(FIGURES)/bin/python -m pip install $(QUIET) --group figures
 	@touch $@
 
 $(STAMPS)/group-%: $(STAMPS)/lmc

@@ -47,7 +47,7 @@ FIGURES: Mapping[str, Drawn] = {
     "adaptive": Drawn("lmc.plotting.adaptive:plot_adaptive", ("adaptive",)),
     "basin": Drawn("lmc.plotting.basin:plot_basin", ("basin",)),
     "basin-surface": Drawn("lmc.plotting.basin_surface:plot_basin_surface", ("basin",)),
-    "scaling": Drawn("lmc.plotting.scaling:plot_scaling", ("sweep",), _varies),
+    "scaling": Drawn("lmc.plotting.scaling:plot_scaling", ("sweep", "study"), _varies),
     "verdicts": Drawn("lmc.plotting.verdicts:plot_verdicts", ("conjecture",)),
     "barrier-matrix": Drawn("lmc.plotting.barrier_matrix:plot_barrier_matrix", ("sweep", "conjecture")),
     "examples": Drawn("lmc.plotting.examples:plot_examples", ("barrier",)),

@@ -157,7 +157,7 @@ def _draw(
         if below is None or grid is None or grid.is_last_row():
             ax.set_xlabel(points.x_label)
         if below is None or grid is None or grid.is_first_col():
-            ax.set_ylabel(textwrap.fill(points.y_label, 34))
+            ax.set_ylabel(textwrap.fill(points.y_label, 30))
     handles = [next(line for (_, known), line in lines.items() if known == name) for name in _names(lines)]
     handles += [found[0] for found in drawn.values()]
     title = textwrap.fill(points.words, columns)

@@ -98,11 +98,16 @@ def _of_sweep(dataset: xr.Dataset, metric: str, baseline: str) -> tuple[xr.DataA
 
 
 def _of_study(dataset: xr.Dataset, metric: str, variable: str | None) -> tuple[xr.DataArray, xr.DataArray | None, str]:
-    names = [str(name) for name, one in dataset.data_vars.items() if {"pair", "alignment"} <= set(one.dims)]
+    known = dataset.data_vars.items()
+    names = [str(name) for name, one in known if {"pair", "alignment"} <= set(one.dims) and varying(one)]
     if variable is None:
         variable = next((name for name in names if name.endswith(f"{metric}_barrier")), None)
-    if variable is None or variable not in names:
-        raise unknown("variable", str(variable), names)
+    if not names:
+        raise UsageError(
+            "No variable of this study has dims pair, alignment and one that varies (width, depth, epoch)."
+        )
+    if variable not in names:
+        raise unknown("variable", str(variable or metric), names)
     values = dataset[variable]
     words = _with_units(values.attrs["long_name"], values)
     for extra in sorted(set(map(str, values.dims)) - {"pair", "alignment", *varying(values)}):

@@ -1,0 +1,17 @@
+"""A matched CNN with BatchNorm before and after REPAIR, as in Jordan and others; by analyses/30_gallery.py."""
+
+from common import result, save
+from matplotlib.figure import Figure
+
+from lmc.plotting import plot_barrier
+from lmc.plotting.style import house_style
+
+with house_style("page"):
+    figure = Figure()
+    for place, (name, title) in enumerate({"plain": "as it is", "repaired": "REPAIR"}.items()):
+        axes = figure.add_subplot(1, 2, place + 1, sharey=figure.axes[0] if place else None)
+        plot_barrier(result(f"30_cnn_{name}"), ax=axes, metric="accuracy")
+        axes.set_xlabel(f"{axes.get_xlabel()}: {title}")
+    figure.set_figheight(2.6)
+    figure.draw_without_rendering()
+save(figure, "repair")
