@@ -28,6 +28,8 @@ _HEIGHT = 1.75  # of a cell, in its widths
 _TITLE, _SHOWN, _GAP = 0.2, 0.5, 0.06  # shares of a cell's height: words, image, space; the rest is the curve
 _LETTERS = 16  # of a text, in a line of a cell
 _ROWS_OF_TEXT = 5
+_LETTERS_PER_INCH = 16  # of a legend
+_HANDLE = 10  # of them, before a name
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ def _draw(
     ax: Axes, dataset: xr.Dataset, chosen: NDArray[np.int64], contents: list[Any] | None, ordered: str, columns: int
 ) -> ExamplesArtists:
     rows = math.ceil(len(chosen) / columns)
+    figure = ax.figure
+    assert figure is not None
     ax.set_axis_off()
     highest = float(np.nanmax(dataset["example_loss"].isel(example=chosen).values))
     cells = {}
@@ -164,13 +168,20 @@ def _draw(
         cells[int(one["example"].item())] = _cell(ax, one, at, content, ordered, highest, first=i % columns == 0)
     lines = next(iter(cells.values())).lines
     unit = "" if dataset["loss"].attrs["units"] == "1" else f" ({dataset['loss'].attrs['units']})"
-    title = f"loss of each example{unit} from A to B; ordered by its barrier, {ordered}"
+    title = f"loss of each example{unit} from A to B; those first that rise most with {ordered}"
+    inches = ax.get_window_extent().width / figure.dpi
+    letters = max(_LETTERS, int(_LETTERS_PER_INCH * inches))
+    longest = max(map(len, lines)) + _HANDLE
     legend = ax.legend(
-        handles=list(lines.values()), title=title, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2
+        handles=list(lines.values()),
+        labels=[textwrap.shorten(name, letters - _HANDLE, placeholder=" …") for name in lines],
+        title=textwrap.fill(title, letters),
+        ncols=max(1, min(len(lines), letters // longest)),
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderaxespad=0.2,
     )
     legend.set_alignment("left")
-    figure = ax.figure
-    assert figure is not None
     return ExamplesArtists(figure, ax, cells, legend)
 
 
@@ -224,7 +235,8 @@ def _curves(ax: Axes, one: xr.Dataset, highest: float, *, first: bool) -> dict[s
         (lines[name],) = ax.plot(t, values, label=name, marker="", linewidth=1.0)
     ax.set_xlim(0, 1)
     ax.set_ylim(-0.04 * highest, 1.05 * highest)
-    ax.set_xticks([0, 1], labels=["A", "B"])
+    for label, side in zip(ax.set_xticks([0, 1], labels=["A", "B"]), ("left", "right"), strict=True):
+        label.label1.set_horizontalalignment(side)
     ax.tick_params(labelsize="xx-small", pad=1)
     ax.tick_params(labelleft=first)
     ax.locator_params(axis="y", nbins=3)

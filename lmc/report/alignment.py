@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from lmc.plotting.groups import units_of
 from lmc.report.html import Content, Html, code, table
-from lmc.report.section import Section, between, need, number
+from lmc.report.section import Section, Shown, between, need, number, shown_if_drawn
 
 
 def alignment_section(dataset: xr.Dataset) -> Section:
@@ -35,11 +36,41 @@ def alignment_section(dataset: xr.Dataset) -> Section:
     return Section(
         title=f"Alignment of {between(attrs)}",
         finding=finding,
+        figures=_figures(dataset),
         tables=[_table(dataset)],
         method=method,
         caveats=["Units alike in weights need not be alike in what they compute; the barrier is the measure of that."],
         terms=("alignment", "similarity", *(("transport plan",) if "plan_mass" in dataset else ())),
     )
+
+
+def _figures(dataset: xr.Dataset) -> list[Shown]:
+    if not dataset.sizes["unit"]:
+        return []
+    told = []
+    for name, units in units_of(dataset).items():
+        values = [float(dataset[f"similarity_{when}"].values[units].mean()) for when in ("before", "after")]
+        told.append(f"{name}: {number(values[0])} before, {number(values[1])} after")
+    seen = " and correlation of activations" if "correlation_after" in dataset else ""
+    matching = shown_if_drawn(
+        dataset,
+        "matching",
+        f"Cosine of weights{seen} of A's and B's units before and after alignment. Mean cosines: {'; '.join(told)}.",
+        "How alike units are before and after alignment: the median of each permutation group, and 5 to 95% of units.",
+    )
+    plan = "plan_mass" in dataset
+    what = "How the mass of B's units lies over A's" if plan else "How far each unit of B is displaced"
+    kept = ""
+    if "plan_kept" in dataset:
+        kept = f" The permutation keeps {100 * float(dataset['plan_kept'].mean()):.0f}% of a unit's mass on average."
+    moved = f"{int(_moved(dataset).sum()):,} of {dataset.sizes['unit']:,} units move."
+    caption = (
+        "The transport plan of each group. Units of A from the top, those first whose mass the permutation keeps best; "
+        "units of B in the order of their partners: a firm plan is a sharp diagonal."
+        if plan
+        else "The permutation of each group: how far every unit moves. Dashed: a unit that stays."
+    )
+    return matching + shown_if_drawn(dataset, "coupling", f"{what}, group by group. {moved}{kept}", caption)
 
 
 def _moved(dataset: xr.Dataset) -> xr.DataArray:

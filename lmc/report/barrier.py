@@ -20,20 +20,23 @@ from lmc.report.section import (
     units,
     with_interval,
 )
+from lmc.report.stacked import stacked_section
 
 _WORST_CLASSES = 3
 
 
 def barrier_section(dataset: xr.Dataset) -> Section:
     """Return what is said about a result of kind ``barrier``."""
-    dataset = dataset.squeeze("pair") if dataset.sizes.get("pair") == 1 else dataset
+    if dataset.sizes.get("pair", 1) > 1:
+        return stacked_section(dataset)
+    dataset = dataset.squeeze("pair") if "pair" in dataset.dims else dataset
     dataset = dataset.sortby("t")
     metrics = ["loss", *(["accuracy"] if "accuracy" in dataset else [])]
     figures = [
         Shown(plot_barrier(literal(dataset), metric=name).figure, _alt(dataset, name), _caption(dataset, name))
         for name in metrics
     ]
-    tables = [_table(dataset)]
+    tables = _tables(dataset)
     if "class_error_barrier" in dataset and dataset.sizes["class"] > 1:
         tables.append(_classes(dataset))
     return Section(
@@ -110,26 +113,32 @@ def _alt(dataset: xr.Dataset, metric: str) -> str:
     return " ".join(told)
 
 
-def _table(dataset: xr.Dataset) -> Html:
-    half = int(np.argmin(np.abs(dataset["t"].values - 0.5)))
-    middle = f"t = {dataset['t'].values[half]:.2g}"
-    columns: list[tuple[str, list[Content]]] = []
-    for name in ("loss", "accuracy"):
-        if name in dataset:
-            for label, at in (("A", 0), (middle, half), ("B", -1)):
-                values: list[Content] = [number(value) for value in dataset[name].values[:, at]]
-                columns.append((f"{heading(name, dataset[name])} {label}", values))
-    for name, label in (("loss_barrier", "loss barrier"), ("error_barrier", "error barrier")):
-        if name in dataset:
-            columns.append((heading(label, dataset[name]), list(_barriers(dataset, name))))
+def _tables(dataset: xr.Dataset) -> list[Html]:
+    first = "path" if _is_curve(dataset) else "alignment"
+    columns: list[tuple[str, list[str]]] = [
+        (heading(name.replace("_", " "), dataset[name]), _barriers(dataset, name))
+        for name in ("loss_barrier", "error_barrier")
+        if name in dataset
+    ]
+    caption = f"Barriers above the chord [{confidence(dataset.attrs)} interval]"
     if "broken" in dataset:
         columns.append(("broken", [number(value) for value in dataset["broken"].values]))
-    rows = [[code(name), *(values[row] for _, values in columns)] for row, name in enumerate(_rows(dataset))]
-    first = "path" if _is_curve(dataset) else "alignment"
-    caption = f"Ends, middle and barriers above the chord [{confidence(dataset.attrs)} interval]"
-    if "broken" in dataset:
         caption += "; broken: share of the examples that both ends have right and the middle has wrong"
-    return table(caption, [first, *(label for label, _ in columns)], rows)
+    barriers = table(caption, [first, *(label for label, _ in columns)], _lines(dataset, columns))
+    t = dataset["t"].values
+    half = int(np.argmin(np.abs(t - 0.5)))
+    ends: list[tuple[str, list[str]]] = []
+    for name in ("loss", "accuracy"):
+        if name in dataset:
+            for label, at in (("A", 0), ("middle", half), ("B", -1)):
+                values = [number(value) for value in dataset[name].values[:, at]]
+                ends.append((f"{heading(name, dataset[name])}, {label}", values))
+    caption = f"Ends of the path and its middle (t = {t[half]:.2g})"
+    return [barriers, table(caption, [first, *(label for label, _ in ends)], _lines(dataset, ends))]
+
+
+def _lines(dataset: xr.Dataset, columns: list[tuple[str, list[str]]]) -> list[list[Content]]:
+    return [[code(name), *(values[row] for _, values in columns)] for row, name in enumerate(_rows(dataset))]
 
 
 def _classes(dataset: xr.Dataset) -> Html:

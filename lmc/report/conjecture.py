@@ -8,12 +8,14 @@ import xarray as xr
 from lmc.report.html import Content, Html, code, el, table
 from lmc.report.section import (
     Section,
+    Shown,
     as_list,
     confidence,
     examples_of,
     heading,
     need,
     number,
+    shown_if_drawn,
     units,
     with_interval,
 )
@@ -37,10 +39,32 @@ def conjecture_section(dataset: xr.Dataset) -> Section:
     return Section(
         title=f"Are these {len(used)} networks linearly connected, up to a permutation?",
         finding=[str(dataset.attrs["summary"]), *_set(dataset)],
+        figures=_figures(dataset, used),
         tables=[*tables, _models(dataset)],
         method=_method(dataset),
         caveats=as_list(dataset.attrs, "caveats"),
         terms=("path", "barrier", "alignment", "tolerance", "control", "interval"),
+    )
+
+
+def _figures(dataset: xr.Dataset, used: list[str]) -> list[Shown]:
+    words = [str(word) for word in dataset["verdict"].values]
+    told = "; ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    verdicts = shown_if_drawn(
+        dataset,
+        None,
+        f"Verdicts on the {dataset.sizes['pair']} pairs of {len(used)} checkpoints: {told}. The table below has each.",
+        "The verdict on every pair.",
+    )
+    chosen = [_barrier(dataset, pair) for pair in range(dataset.sizes["pair"])]
+    if len(used) < 3:
+        return verdicts
+    return verdicts + shown_if_drawn(
+        dataset,
+        "barrier-matrix",
+        f"{_barrier_heading(dataset).capitalize()} of every pair before alignment (upper triangle) and by the method "
+        f"that was chosen (lower). Chosen: {', '.join(chosen[:30])}.",
+        "Barriers before alignment above the diagonal, by the chosen method below it.",
     )
 
 

@@ -6,7 +6,17 @@ import numpy as np
 import xarray as xr
 
 from lmc.report.html import Content, Html, code, table
-from lmc.report.section import Section, confidence, examples_of, heading, number, units, with_interval
+from lmc.report.section import (
+    Section,
+    Shown,
+    confidence,
+    examples_of,
+    heading,
+    number,
+    shown_if_drawn,
+    units,
+    with_interval,
+)
 
 
 def fusion_section(dataset: xr.Dataset) -> Section:
@@ -18,6 +28,7 @@ def fusion_section(dataset: xr.Dataset) -> Section:
     return Section(
         title=f"Fusion of {' and '.join(parents) or 'networks'}",
         finding=[*_finding(one)],
+        figures=_figures(one),
         tables=[_table(one)],
         method=[f"All rows were measured on {examples_of(one)}, the same examples for each.{stacked}", *_messages(one)],
         caveats=[
@@ -26,6 +37,14 @@ def fusion_section(dataset: xr.Dataset) -> Section:
         ],
         terms=("fusion", "ensemble", "interval"),
     )
+
+
+def _figures(dataset: xr.Dataset) -> list[Shown]:
+    measure = "accuracy" if "accuracy" in dataset else "loss"
+    told = [f"{name} ({role}) {_cell(dataset, measure, i)}" for i, (name, role) in enumerate(_roles(dataset))]
+    alt = f"{measure.capitalize()} of every model on {examples_of(dataset)}: {'; '.join(told)}."
+    caption = f"All models on the same examples; bars are {confidence(dataset.attrs)} intervals."
+    return shown_if_drawn(dataset, None, alt, caption)
 
 
 def _roles(dataset: xr.Dataset) -> list[tuple[str, str]]:

@@ -12,8 +12,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure, SubFigure
 
-from lmc._errors import SchemaError
+from lmc._errors import SchemaError, UsageError
+from lmc.plotting import plot
 from lmc.report.html import Content, Html
+from lmc.report.literal import literal
+
+_WIDE = 4.5  # inches, from which on a figure has a line of the page to itself
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,15 @@ def as_list(attrs: Mapping[Any, Any], name: str) -> list[str]:
     if value is None or value == "":
         return []
     return [str(part) for part in value] if isinstance(value, list) else [str(value)]
+
+
+def shown_if_drawn(dataset: xr.Dataset, kind: str | None, alt: str, caption: Content, **settings: Any) -> list[Shown]:
+    """Return a figure of `lmc.plotting`, the natural one where ``kind`` is None; none where none suits the data."""
+    try:
+        figure = plot(literal(dataset), kind, **settings).figure
+    except UsageError:
+        return []
+    return [Shown(figure, alt, caption, wide=figure.bbox.width > _WIDE * figure.dpi)]
 
 
 def need(dataset: xr.Dataset, *names: str) -> None:

@@ -5,8 +5,20 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from lmc._errors import UsageError
+from lmc.plotting.kinds import natural_figure
 from lmc.report.html import Content, Html, code, table
-from lmc.report.section import Section, confidence, examples_of, heading, number, units, with_interval
+from lmc.report.section import (
+    Section,
+    Shown,
+    confidence,
+    examples_of,
+    heading,
+    number,
+    shown_if_drawn,
+    units,
+    with_interval,
+)
 
 _MOST_ROWS = 400
 """Lines of the table of pairs; a reader of more takes the file."""
@@ -18,6 +30,7 @@ def sweep_section(dataset: xr.Dataset) -> Section:
     return Section(
         title=f"Sweep over {dataset.sizes['pair']:,} pairs of {checkpoints:,} checkpoints",
         finding=[_finding(dataset)],
+        figures=_figures(dataset),
         tables=[_spread(dataset), _pairs(dataset)],
         method=[
             f"Barriers of the loss above the chord on {examples_of(dataset)}, at {dataset.sizes['t']} positions of "
@@ -25,6 +38,25 @@ def sweep_section(dataset: xr.Dataset) -> Section:
         ],
         caveats=_caveats(dataset),
         terms=("path", "barrier", "alignment", "interval"),
+    )
+
+
+def _figures(dataset: xr.Dataset) -> list[Shown]:
+    told = []
+    for name in map(str, dataset["alignment"].values):
+        values = _chord(dataset).sel(alignment=name).values
+        values = values[np.isfinite(values)]
+        if values.size:
+            told.append(f"{name}: {number(values.min())} to {number(values.max())}, median {number(np.median(values))}")
+    alt = f"{heading('Loss barrier', dataset['loss_barrier'])} of {dataset.sizes['pair']:,} pairs. {'; '.join(told)}."
+    natural = shown_if_drawn(dataset, None, alt, "Loss barriers of all pairs.")
+    try:
+        if natural_figure(dataset) == "barrier-matrix":
+            return natural
+    except UsageError:
+        return natural
+    return natural + shown_if_drawn(
+        dataset, "barrier-matrix", alt, "Before alignment above the diagonal, after it below."
     )
 
 

@@ -20,6 +20,7 @@ from lmc.report.conjecture import conjecture_section
 from lmc.report.fusion import fusion_section
 from lmc.report.page import make_page
 from lmc.report.section import Section
+from lmc.report.study import study_section
 from lmc.report.sweep import sweep_section
 
 _SECTIONS: Mapping[str, Callable[[xr.Dataset], Section]] = {
@@ -30,6 +31,7 @@ _SECTIONS: Mapping[str, Callable[[xr.Dataset], Section]] = {
     "fusion": fusion_section,
     "sweep": sweep_section,
     "conjecture": conjecture_section,
+    "study": study_section,
 }
 # What damaged values do to code that takes them for what the schema says they are.
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
@@ -90,8 +92,11 @@ def _opened(result: Result, place: int) -> tuple[str, xr.Dataset]:
 
 
 def _described(name: str, dataset: xr.Dataset) -> Section:
+    kind = dataset.attrs["lmc_kind"]
+    if kind not in _SECTIONS:
+        raise UsageError(f"{name}: there is no report of a result of kind {kind!r}; known: {', '.join(_SECTIONS)}.")
     try:
-        return _SECTIONS[dataset.attrs["lmc_kind"]](dataset)
+        return _SECTIONS[kind](dataset)
     except LmcError as error:
         raise type(error)(f"{name}: {error}") from error
     except _DAMAGE as error:
