@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from lmc.interpolation import train_curve as train_curve
     from lmc.pipeline import barrier as barrier
     from lmc.pipeline import basin as basin
+    from lmc.pipeline import fusion_table as fusion_table
     from lmc.pipeline import load_curve as load_curve
     from lmc.pipeline import measure_curve as measure_curve
     from lmc.pipeline import save_curve as save_curve
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from lmc.plotting import plot_coupling as plot_coupling
     from lmc.plotting import plot_examples as plot_examples
     from lmc.plotting import plot_matching as plot_matching
+    from lmc.plotting import plot_fusion_table as plot_fusion_table
     from lmc.plotting import save_figure as save_figure
     from lmc.report import write_report as write_report
     from lmc.symmetry import PermutationSpec as PermutationSpec
@@ -128,6 +130,7 @@ _HOME = {
     "conjecture": "lmc.conjecture",
     "find_symmetries": "lmc.symmetry",
     "fuse": "lmc.fusion",
+    "fusion_table": "lmc.pipeline",
     "load": "lmc.checkpoints",
     "load_curve": "lmc.pipeline",
     "load_permutation": "lmc.symmetry",
@@ -144,6 +147,7 @@ _HOME = {
     "plot_coupling": "lmc.plotting",
     "plot_examples": "lmc.plotting",
     "plot_matching": "lmc.plotting",
+    "plot_fusion_table": "lmc.plotting",
     "repair": "lmc.interpolation",
     "reset_batchnorm": "lmc.interpolation",
     "resolve": "lmc.architectures",

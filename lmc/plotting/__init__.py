@@ -28,6 +28,9 @@ from lmc.plotting.kinds import plot as plot
 from lmc.plotting.matching import MatchingArtists as MatchingArtists
 from lmc.plotting.matching import MatchingPanel as MatchingPanel
 from lmc.plotting.matching import plot_matching as plot_matching
+from lmc.plotting.fusion_table import FusionPanel as FusionPanel
+from lmc.plotting.fusion_table import FusionTableArtists as FusionTableArtists
+from lmc.plotting.fusion_table import plot_fusion_table as plot_fusion_table
 from lmc.plotting.saving import figure_format as figure_format
 from lmc.plotting.saving import save_figure as save_figure
 from lmc.plotting.scaling import ScalingArtists as ScalingArtists
