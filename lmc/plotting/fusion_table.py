@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
-from lmc.plotting.style import house_style
+from lmc.plotting.style import SIZES, house_style
 
 METRICS = ("loss", "accuracy", "error")
 
@@ -34,7 +34,6 @@ _LOOKS: Mapping[str, Mapping[str, Any]] = {
 }
 _ROW = 0.19  # inches
 _MARGINS = 0.85  # inches for axis, its label and the legend
-_WIDTHS = {1: 3.4, 2: 6.8}  # inches, by panels
 _NAME = 26  # characters of a row's name in one line
 _VALUE: Mapping[str, Any] = {
     "xytext": (4, 0),
@@ -84,7 +83,11 @@ class FusionTableArtists:
 
 
 def plot_fusion_table(
-    dataset: xr.Dataset, *, ax: Axes | Sequence[Axes] | None = None, metric: str | None = None
+    dataset: xr.Dataset,
+    *,
+    ax: Axes | Sequence[Axes] | None = None,
+    metric: str | None = None,
+    size: str | None = None,
 ) -> FusionTableArtists:
     """Draw a fusion table: a dot and a 95% interval for each network, in the order of the table.
 
@@ -99,6 +102,8 @@ def plot_fusion_table(
     metric : {"loss", "accuracy", "error", "both"}, optional
         What to draw; ``both`` is accuracy and loss. The accuracy by default, where there is one. Errors, which differ
         by factors, are on a logarithmic axis unless one is zero.
+    size : {"column", "page", "slide"}, optional
+        How wide a new figure is; a column for one metric, a page for both by default. Its height is that of the rows.
 
     Returns
     -------
@@ -110,7 +115,7 @@ def plot_fusion_table(
     SchemaError
         If the dataset is no fusion table.
     UsageError
-        For an unknown or absent metric, a wrong number of axes, or a path in place of a dataset.
+        For an unknown size, an unknown or absent metric, a wrong number of axes, or a path in place of a dataset.
     """
     if isinstance(dataset, (str, os.PathLike)):
         path = str(dataset)
@@ -122,9 +127,10 @@ def plot_fusion_table(
     metrics = _metrics(dataset, metric, None if given is None else len(given))
     if given is not None:
         return _draw(dataset, dict(zip(metrics, given, strict=True)), own=False)
-    with house_style():
+    size = size or ("column" if len(metrics) == 1 else "page")
+    with house_style(size):
         lines = sum(_wrapped(name).count("\n") + 1 for name in _names(dataset))
-        figure = Figure(figsize=(_WIDTHS[len(metrics)], _MARGINS + _ROW * lines))
+        figure = Figure(figsize=(SIZES[size][0], _MARGINS + _ROW * lines))
         axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         artists = _draw(dataset, dict(zip(metrics, axes, strict=True)), own=True)
         figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style
