@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from lmc.interpolation import train_curve as train_curve
     from lmc.pipeline import barrier as barrier
     from lmc.pipeline import basin as basin
+    from lmc.pipeline import fusion_plane as fusion_plane
     from lmc.pipeline import fusion_table as fusion_table
     from lmc.pipeline import load_curve as load_curve
     from lmc.pipeline import measure_curve as measure_curve
@@ -130,6 +131,7 @@ _HOME = {
     "conjecture": "lmc.conjecture",
     "find_symmetries": "lmc.symmetry",
     "fuse": "lmc.fusion",
+    "fusion_plane": "lmc.pipeline",
     "fusion_table": "lmc.pipeline",
     "load": "lmc.checkpoints",
     "load_curve": "lmc.pipeline",

@@ -50,6 +50,8 @@ def fuse(
     data: Annotated[str | None, Parameter(group=WHAT)] = None,
     result: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
     figure: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
+    plane: Annotated[Path | None, Parameter(group=WRITTEN)] = None,
+    resolution: Annotated[int, Parameter(group=WRITTEN)] = 25,
     common: Common = Common(),  # noqa: B008
 ) -> None:
     """Fuse two or more checkpoints into one network.
@@ -102,11 +104,18 @@ def fuse(
         NetCDF file (.nc) for the table.
     figure
         Figure of the table to write (png, pdf, svg).
+    plane
+        NetCDF file (.nc) for the loss on the plane through two checkpoints and the second one permuted by the coupling,
+        the fused network marked; lmc plot draws it.
+    resolution
+        Points along the longer side of that plane, about.
     """
     from lmc import pipeline, plotting, schema
 
     common.start()
-    _check_files(checkpoints, output, result, figure, base)
+    _check_files(checkpoints, output, {"result": result, "plane": plane}, figure, base)
+    if plane is not None and (len(checkpoints) != 2 or widths is not None or into is not None):
+        raise UsageError("--plane goes through two checkpoints of one width, fused into that width.")
     methods = pipeline.resolve_fusions(method, common.seed)
     shares = None if mix is None else _numbers("--mix", mix, float)
     units = None if widths is None else _numbers("--widths", widths, int)
@@ -118,7 +127,7 @@ def fuse(
     pipeline.check_request(methods.values(), len(checkpoints), shares, base is not None, True, finetune, recalibrate)
     _check_written(methods[method], output, result)
     loaded = [common.open(path) for path in checkpoints]
-    measured = _measured(loaded, data, result is not None or figure is not None, common)
+    measured = _measured(loaded, data, any((result, figure, plane)), common)
     training = pipeline.fusion_data(methods.values(), align_data, measured, wanted=trains, data_dir=common.data_dir)
     known = sizes(measured or training, common)
     models = load_any(loaded, model, known)
@@ -157,22 +166,41 @@ def fuse(
         written.append(schema.write(made.dataset, result))
     if figure is not None and made.dataset is not None:
         written.append(plotting.save_figure(plotting.plot_fusion_table(made.dataset).figure, figure))
+    if plane is not None:
+        measured_plane = pipeline.fusion_plane(
+            models[0].architecture.module,
+            [one.state for one in models],
+            measured,
+            result=made.result,
+            proof=proofs[0],
+            seed=common.seed,
+            resolution=resolution,
+            device=common.device,
+            dtype=common.torch_dtype,
+            attrs={**sources(models), "command": shlex.join(["lmc", *sys.argv[1:]])},
+            progress=common.progress,
+        )
+        written.append(schema.write(measured_plane, plane))
     _tell(made, models, measured, [str(path) for path in written], common)
 
 
 def _check_files(
-    checkpoints: list[Path], output: Path | None, result: Path | None, figure: Path | None, base: Path | None
+    checkpoints: list[Path],
+    output: Path | None,
+    results: dict[str, Path | None],
+    figure: Path | None,
+    base: Path | None,
 ) -> None:
     """Refuse what could not be written, before anything is read."""
     from lmc import plotting
 
     inputs = [*checkpoints, *([base] if base is not None else [])]
-    if output is None and result is None:
+    if output is None and results["result"] is None:
         raise UsageError("Nowhere to write: pass -o fused.safetensors, or --result table.nc for the table alone.")
     if output is not None:
         check_weights_writable(output, checkpoints[0], inputs)
-    if result is not None:
-        check_writable(result, ".nc", inputs)
+    for file in filter(None, results.values()):
+        check_writable(file, ".nc", inputs)
     if figure is not None:
         plotting.figure_format(figure)
         check_writable(figure, inputs=inputs)

@@ -15,6 +15,7 @@ from lmc.pipeline.fusion import check_request as check_request
 from lmc.pipeline.fusion import fusion_table as fusion_table
 from lmc.pipeline.fusion import prove_all as prove_all
 from lmc.pipeline.fusion import resolve_fusions as resolve_fusions
+from lmc.pipeline.fusion_plane import fusion_plane as fusion_plane
 from lmc.pipeline.pair import Model as Model
 from lmc.pipeline.pair import Pair as Pair
 from lmc.pipeline.pair import data_for as data_for
