@@ -72,8 +72,8 @@ if TYPE_CHECKING:
     from lmc.plotting import plot_basin_surface as plot_basin_surface
     from lmc.plotting import plot_coupling as plot_coupling
     from lmc.plotting import plot_examples as plot_examples
-    from lmc.plotting import plot_matching as plot_matching
     from lmc.plotting import plot_fusion_table as plot_fusion_table
+    from lmc.plotting import plot_matching as plot_matching
     from lmc.plotting import save_figure as save_figure
     from lmc.report import write_report as write_report
     from lmc.symmetry import PermutationSpec as PermutationSpec
