@@ -62,6 +62,8 @@ if TYPE_CHECKING:
     from lmc.interpolation import train_curve as train_curve
     from lmc.pipeline import barrier as barrier
     from lmc.pipeline import basin as basin
+    from lmc.pipeline import fusion_plane as fusion_plane
+    from lmc.pipeline import fusion_table as fusion_table
     from lmc.pipeline import load_curve as load_curve
     from lmc.pipeline import measure_curve as measure_curve
     from lmc.pipeline import save_curve as save_curve
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from lmc.plotting import plot_basin_surface as plot_basin_surface
     from lmc.plotting import plot_coupling as plot_coupling
     from lmc.plotting import plot_examples as plot_examples
+    from lmc.plotting import plot_fusion_table as plot_fusion_table
     from lmc.plotting import plot_matching as plot_matching
     from lmc.plotting import save_figure as save_figure
     from lmc.report import write_report as write_report
@@ -129,6 +132,8 @@ _HOME = {
     "conjecture": "lmc.conjectures",
     "find_symmetries": "lmc.symmetry",
     "fuse": "lmc.fusion",
+    "fusion_plane": "lmc.pipeline",
+    "fusion_table": "lmc.pipeline",
     "instability": "lmc.conjectures",
     "load": "lmc.checkpoints",
     "load_curve": "lmc.pipeline",
@@ -145,6 +150,7 @@ _HOME = {
     "plot_basin_surface": "lmc.plotting",
     "plot_coupling": "lmc.plotting",
     "plot_examples": "lmc.plotting",
+    "plot_fusion_table": "lmc.plotting",
     "plot_matching": "lmc.plotting",
     "repair": "lmc.interpolation",
     "reset_batchnorm": "lmc.interpolation",

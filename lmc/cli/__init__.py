@@ -18,6 +18,7 @@ from lmc.cli.collect import collect
 from lmc.cli.conjecture import conjecture
 from lmc.cli.convert import convert
 from lmc.cli.curve import curve
+from lmc.cli.fuse import fuse
 from lmc.cli.inspect import inspect
 from lmc.cli.instability import instability
 from lmc.cli.plot import plot
@@ -40,6 +41,7 @@ For example:
     lmc sweep sweep.toml -o results
     lmc collect results -o sweep.nc
     lmc instability run.toml --branch-steps 0,100,500
+    lmc fuse a.pt b.pt -o fused.safetensors --data mnist
     lmc align a.pt b.pt -o b-aligned.safetensors --save-permutation p.npz
     lmc apply b-epoch3.pt p.npz -o b-epoch3-aligned.safetensors
     lmc symmetries a.pt
@@ -60,7 +62,7 @@ _EPILOGUE = (
 
 _COMMANDS = (
     *(barrier, basin, curve, conjecture, instability, sweep, collect),
-    *(align, apply, convert, train),
+    *(fuse, align, apply, convert, train),
     *(plot, report, inspect, symmetries, cite),
 )
 

@@ -15,10 +15,10 @@ from lmc.cli.common import (
     check_weights_writable,
     check_writable,
     describe_model,
-    describe_proof,
     renaming,
     write_weights,
 )
+from lmc.cli.loading import prove
 
 if TYPE_CHECKING:
     from lmc.alignment import AbstractAlignment
@@ -99,9 +99,7 @@ def align(
     common.note("A", describe_model(pair.a))
     if pair.b.renamed:
         common.note("B", "\n".join([b.name, *renaming(pair.b)]))
-    inputs = pair.a.architecture.example_inputs(seed=common.seed)
-    proof = pipeline.prove(pair.a.architecture.module, inputs, written=spec)
-    describe_proof(proof, common)
+    proof = prove(pair.a, spec, common)
     module = pair.a.architecture.module
     found = run(pair.a.state, pair.b.state, proof.spec, method=method, data=examples, module=module)
     about = {"alignment": found.method, "reference": pair.a.checkpoint.digest, "source": pair.b.checkpoint.digest}

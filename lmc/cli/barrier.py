@@ -23,10 +23,10 @@ from lmc.cli.common import (
     Common,
     check_writable,
     describe_model,
-    describe_proof,
     renaming,
 )
 from lmc.cli.dtype_lines import dtype_lines
+from lmc.cli.loading import load_pair, prove
 from lmc.cli.repair_lines import repair_lines
 from lmc.cli.resuming import choose_output, finished, kept_parts, write_result
 
@@ -159,7 +159,7 @@ def barrier(
     pipeline.Route(path, via=({},) * len(via or ()))
     refuse_both(recalibrate or None, repair or None)
     methods = pipeline.resolve_alignments(align or ["none", "weights"], common.seed)
-    pair, measured = _load(a, b, model, data, common)
+    pair, measured = load_pair(a, b, model, data, common)
     normalizations = _normalizations(measured, data_b, common)
     function = None if loss is None else import_object(loss, InputError)
     aligning = pipeline.alignment_data(methods.values(), align_data, measured, data_dir=common.data_dir)
@@ -210,16 +210,6 @@ def barrier(
         for line in (*repair_lines(result), *dtype_lines(result)):
             print(line)
         print(f"\nwrote {output} (xarray.open_dataset) and {figure}")
-
-
-def _load(a: Path, b: Path, model: str | None, data: str | None, common: Common) -> tuple[Pair, AbstractData]:
-    from lmc import pipeline
-
-    first, second = common.open(a), common.open(b)
-    measured = pipeline.data_for(first, data, split=common.split, data_dir=common.data_dir)
-    shape = common.shape or measured.input_shape
-    options = {"mapping": common.map, "input_shape": shape, "num_classes": measured.num_classes}
-    return pipeline.load_pair(first, second, model=model, **options), measured
 
 
 def _normalizations(
@@ -274,15 +264,11 @@ def _route(pair: Pair, path: str, only: list[str], via: list[Checkpoint], common
 
 
 def _prove(pair: Pair, methods: Any, spec: Path | None, common: Common) -> Proof | None:
-    from lmc import pipeline
     from lmc.alignment import Identity
 
     if all(isinstance(method, Identity) for method in methods.values()):
         return None
-    architecture = pair.a.architecture
-    proof = pipeline.prove(architecture.module, architecture.example_inputs(seed=common.seed), written=spec)
-    describe_proof(proof, common)
-    return proof
+    return prove(pair.a, spec, common)
 
 
 def _hint(result: xr.Dataset, measured: AbstractData, common: Common) -> None:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from lmc._errors import UsageError
-from lmc.cli.common import Common, check_writable, describe_model, describe_proof, renaming
+from lmc.cli.common import Common, check_writable
+from lmc.cli.loading import introduce, load_alike, prove, sources
 from lmc.cli.resuming import choose_output, kept_parts
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from lmc.datasets import AbstractData
-    from lmc.pipeline import Model, Proof
+    from lmc.pipeline import Model
 
 
 def basin(
@@ -114,10 +115,10 @@ def basin(
         plotting.figure_format(picture)
         check_writable(picture, inputs=files)
     methods = pipeline.resolve_alignments(align or "weights", common.seed) if len(files) == 2 else {}
-    models, measured = _load(files, model, data, common)
-    _introduce(models, measured, common)
+    models, measured = load_alike(files, model, data, common)
+    introduce(models, measured, common)
     aligning = pipeline.alignment_data(methods.values(), align_data, measured, data_dir=common.data_dir)
-    proof = _prove(models[0], spec, common) if methods else None
+    proof = prove(models[0], spec, common) if methods else None
     train = open_data(measured.reference, "train", common.data_dir) if recalibrate else None
     with kept_parts(output, resume, common) as parts:
         result = pipeline.basin(
@@ -136,7 +137,7 @@ def basin(
             examples=examples,
             device=common.device,
             dtype=common.torch_dtype,
-            attrs={**_sources(models), "command": shlex.join(["lmc", *sys.argv[1:]])},
+            attrs={**sources(models), "command": shlex.join(["lmc", *sys.argv[1:]])},
             work=parts,
             progress=common.progress,
         )
@@ -160,44 +161,6 @@ def _check_request(files: list[Path], align: str | None, random_directions: bool
         raise UsageError("--random-directions are around one checkpoint; through several the plane is given.")
     if len(files) != 2 and align is not None:
         raise UsageError(f"--align makes the third mode of two checkpoints, not of {len(files)}.")
-
-
-def _load(files: list[Path], model: str | None, data: str | None, common: Common) -> tuple[list[Model], AbstractData]:
-    from lmc import pipeline
-
-    first, *others = [common.open(file) for file in files]
-    measured = pipeline.data_for(first, data, split=common.split, data_dir=common.data_dir)
-    shape = common.shape or measured.input_shape
-    options = {"mapping": common.map, "input_shape": shape, "num_classes": measured.num_classes}
-    pairs = [pipeline.load_pair(first, other, model=model, **options) for other in others or [first]]
-    return [pairs[0].a, *(pair.b for pair in pairs[: len(others)])], measured
-
-
-def _introduce(models: list[Model], measured: AbstractData, common: Common) -> None:
-    """Say what was loaded and what was assumed, before the long work."""
-    common.note("A", describe_model(models[0]))
-    for name, one in zip("BC", models[1:], strict=False):
-        common.note(name, "\n".join([f"{Path(one.checkpoint.source).name}   the same architecture", *renaming(one)]))
-    size = "" if measured.size is None else f", {measured.size:,} examples"
-    constants = str(measured.normalization or "not normalised")
-    common.note("data", "\n".join([f"{measured.name} {measured.split}{size}, {constants}", *measured.notes]))
-
-
-def _prove(model: Model, spec: Path | None, common: Common) -> Proof:
-    from lmc import pipeline
-
-    architecture = model.architecture
-    proof = pipeline.prove(architecture.module, architecture.example_inputs(seed=common.seed), written=spec)
-    describe_proof(proof, common)
-    return proof
-
-
-def _sources(models: list[Model]) -> dict[str, Any]:
-    architecture = models[0].architecture
-    found: dict[str, Any] = {"model": architecture.reference, "model_assumptions": list(architecture.assumptions)}
-    for end, one in zip("abc", models, strict=False):
-        found |= {f"{end}_source": one.checkpoint.source, f"{end}_sha256": one.checkpoint.digest}
-    return found
 
 
 def tables(result: xr.Dataset) -> str:

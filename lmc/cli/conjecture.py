@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from lmc._errors import UsageError
-from lmc.cli.common import ALIGNMENT, MEASURED, WHAT, WRITTEN, Common, check_writable, describe_model, describe_proof
+from lmc.cli.common import ALIGNMENT, MEASURED, WHAT, WRITTEN, Common, check_writable, describe_model
+from lmc.cli.loading import prove
 from lmc.cli.resuming import choose_output
 
 if TYPE_CHECKING:
@@ -112,8 +113,7 @@ def conjecture(
         "models", "\n".join([*loaded.models, *(f"{name}: refused, {why}" for name, why in loaded.refused.items())])
     )
     common.note("data", f"{loaded.data.name} {loaded.data.split}, {loaded.data.size:,} examples")
-    proof = pipeline.prove(first.architecture.module, first.architecture.example_inputs(seed=common.seed), written=spec)
-    describe_proof(proof, common)
+    proof = prove(first, spec, common)
     settings: dict[str, Any] = {"device": common.device, "dtype": common.torch_dtype}
     if recalibrate:
         settings["recalibrate"] = open_data(loaded.data.reference, "train", common.data_dir)

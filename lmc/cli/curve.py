@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from lmc._errors import UsageError
 from lmc.cli.common import Common, check_writable, describe_model, free_name
+from lmc.cli.loading import introduce_data, load_pair
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -128,21 +129,14 @@ def _load(
     a: Path, b: Path, model: str | None, data: str | None, common: Common
 ) -> tuple[Pair, AbstractData, AbstractData]:
     """Open the ends, the data to measure on and those to train on, and say what they are."""
-    from lmc import pipeline
     from lmc.datasets import open_data
 
-    first, second = common.open(a), common.open(b)
-    measured = pipeline.data_for(first, data, split=common.split, data_dir=common.data_dir)
-    shape = common.shape or measured.input_shape
-    sizes = {"mapping": common.map, "input_shape": shape, "num_classes": measured.num_classes}
-    pair = pipeline.load_pair(first, second, model=model, **sizes)
+    pair, measured = load_pair(a, b, model, data, common)
     training = open_data(measured.reference, "train", common.data_dir)
     common.note("A", describe_model(pair.a))
     common.note("B", f"{b.name}   cosine with A {pair.cosine + 0.0:.2f}")
     for label, examples in (("data", measured), ("training", training)):
-        size = "" if examples.size is None else f", {examples.size:,} examples"
-        constants = f", {examples.normalization or 'not normalised'}"
-        common.note(label, "\n".join([f"{examples.name} {examples.split}{size}{constants}", *examples.notes]))
+        introduce_data(examples, common, label)
     return pair, measured, training
 
 

@@ -2,6 +2,7 @@
 
 from lmc.evaluation.engine import AbstractEngine as AbstractEngine
 from lmc.evaluation.engine import CopyEngine as CopyEngine
+from lmc.evaluation.ensemble import evaluate_ensemble as evaluate_ensemble
 from lmc.evaluation.evaluate import PathEvaluation as PathEvaluation
 from lmc.evaluation.evaluate import evaluate_path as evaluate_path
 from lmc.evaluation.evaluate import evaluate_state as evaluate_state

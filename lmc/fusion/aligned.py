@@ -46,7 +46,7 @@ class AlignThenAverage(AbstractFusion):
     .. [1] Ainsworth, Hayase, Srinivasa. Git Re-Basin: Merging Models modulo Permutation Symmetries. ICLR 2023.
     """
 
-    align: str | AbstractAlignment = "weights"
+    align: str | AbstractAlignment | None = "weights"
     order: Literal["pivot", "merge-many", "cycle-consistent"] = "pivot"
     by: str | AbstractFusion = "vanilla"
     seed: int = 0
@@ -72,7 +72,8 @@ class AlignThenAverage(AbstractFusion):
     def _chosen(self) -> AbstractAlignment:
         if isinstance(self.align, AbstractAlignment):
             return self.align
-        return load_method(self.align, ALIGNMENTS, "alignment", seed=self.seed)
+        # "align=none" is read as no value at all.
+        return load_method(self.align or "none", ALIGNMENTS, "alignment", seed=self.seed)
 
     def _average(self) -> AbstractFusion:
         if isinstance(self.by, AbstractFusion):

@@ -32,10 +32,12 @@ class Plane:
     ----------
     anchors : three state dicts
         Points that are not on one line; never written to.
-    corners : float64 array, shape (3, 2)
-        Their coordinates (u, v): the first is (0, 0), the second (u, 0), the third (u, v), exactly.
+    corners : float64 array, shape (3 or more, 2)
+        Their coordinates (u, v): the first is (0, 0), the second (u, 0), the third (u, v), exactly; then those of
+        further modes, see :meth:`marked`.
     names : sequence of str
-        Of the anchors that are modes, first to last; those of a random plane are one mode and two mere points.
+        Of the anchors that are modes, first to last, and of further modes; those of a random plane are one mode and two
+        mere points.
     parameters : frozenset of str
         Names that distances are measured over.
     description : str
@@ -151,6 +153,32 @@ class Plane:
         corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
         about = f"two random directions around {name}, filter-normalised, seed {seed}; vectors and buffers stay"
         return cls((mode, *points), corners, (name,), frozenset(chosen), about)
+
+    def marked(self, name: str, state: StateDict) -> Plane:
+        """Return the plane with one more mode: the point of it that is nearest to a state.
+
+        Parameters
+        ----------
+        name : str
+            What the mode is called.
+        state : state dict
+            A network in the plane, or near it: :meth:`project` tells how far.
+
+        Raises
+        ------
+        UsageError
+            If the name is taken, or the plane is around one mode.
+        MismatchError
+            If the state differs from the anchors in names or shapes.
+        """
+        if name in self.names or len(self.names) < 3:
+            raise UsageError(
+                f"No further mode {name!r}: the plane has {', '.join(self.names)}, and needs three others."
+            )
+        u, v, _ = self.project(state)
+        about = f"{self.description}; {name} at its nearest point"
+        corners = np.vstack([self.corners, [u, v]])
+        return Plane(self.anchors, corners, (*self.names, name), self.parameters, about)
 
     @property
     def coordinates(self) -> NDArray[np.float64]:

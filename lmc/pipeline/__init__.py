@@ -1,6 +1,7 @@
 """The main job as one call: two state dicts and data in, aligned, measured and labelled out."""
 
 from lmc.pipeline.align_data import alignment_data as alignment_data
+from lmc.pipeline.align_data import fusion_data as fusion_data
 from lmc.pipeline.alignment_dataset import alignment_dataset as alignment_dataset
 from lmc.pipeline.cite import citations_of as citations_of
 from lmc.pipeline.compare import barrier as barrier
@@ -9,6 +10,12 @@ from lmc.pipeline.curve_files import between as between
 from lmc.pipeline.curve_files import load_curve as load_curve
 from lmc.pipeline.curve_files import save_curve as save_curve
 from lmc.pipeline.curves import measure_curve as measure_curve
+from lmc.pipeline.fusion import Fused as Fused
+from lmc.pipeline.fusion import check_request as check_request
+from lmc.pipeline.fusion import fusion_table as fusion_table
+from lmc.pipeline.fusion import prove_all as prove_all
+from lmc.pipeline.fusion import resolve_fusions as resolve_fusions
+from lmc.pipeline.fusion_plane import fusion_plane as fusion_plane
 from lmc.pipeline.pair import Model as Model
 from lmc.pipeline.pair import Pair as Pair
 from lmc.pipeline.pair import data_for as data_for
@@ -30,3 +37,5 @@ from lmc.pipeline.sets import load_set as load_set
 from lmc.pipeline.sets import short_names as short_names
 from lmc.pipeline.units import BarrierTask as BarrierTask
 from lmc.pipeline.units import barrier_unit as barrier_unit
+from lmc.pipeline.widths import resized as resized
+from lmc.pipeline.widths import sizes_of as sizes_of

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from lmc._errors import UsageError
 from lmc.alignment import AbstractAlignment
 from lmc.datasets import AbstractData, Data, open_data
+from lmc.fusion import AbstractFusion
 
 
 def alignment_data(
@@ -49,8 +50,49 @@ def alignment_data(
     return found
 
 
-def check_apart(found: AbstractData, measured: AbstractData | None) -> None:
-    """Raise UsageError where alignment would see examples that the barrier is reported on.
+def fusion_data(
+    methods: Iterable[AbstractFusion],
+    reference: str | None,
+    measured: AbstractData | None = None,
+    *,
+    wanted: Iterable[str] = (),
+    data_dir: str | os.PathLike[str] | None = None,
+) -> AbstractData | None:
+    """Open the examples that fusion looks at, if a method or anything after it does.
+
+    Parameters
+    ----------
+    methods : iterable of AbstractFusion
+        Those asked for.
+    reference : str, optional
+        Dataset asked for, its training split; by default the training split of the measured data.
+    measured : AbstractData, optional
+        What results are reported on.
+    wanted : iterable of str
+        What else takes examples, by the options that ask for it (``--finetune``).
+    data_dir : path-like, optional
+        Folder of datasets.
+
+    Raises
+    ------
+    UsageError
+        If there is no dataset to take, or it holds the examples that are measured on.
+    """
+    asking = [method.reference for method in methods if method.needs == "data"] + list(wanted)
+    if not asking:
+        return None
+    default = None if measured is None else measured.reference
+    if reference is None and default is None:
+        raise UsageError(f"{asking[0]} looks at examples: pass --align-data (mnist, digits, FILE.npz), or --data.")
+    found = open_data(str(reference or default), "train", data_dir)
+    check_apart(found, measured, who="fusion", of="the networks are")
+    return found
+
+
+def check_apart(
+    found: AbstractData, measured: AbstractData | None, *, who: str = "alignment", of: str = "the barrier is"
+) -> None:
+    """Raise UsageError where alignment, or who else looks at examples, would see those that results are reported on.
 
     A few that two splits of a public set have in common (tiny images, empty windows) are let pass: up to 1%.
     """
@@ -59,7 +101,7 @@ def check_apart(found: AbstractData, measured: AbstractData | None) -> None:
     shared = _share_of_common_examples(found, measured)
     if shared > _FEW:
         raise UsageError(
-            f"The alignment would look at {100 * shared:.0f}% of the examples that the barrier is reported on "
+            f"The {who} would look at {100 * shared:.0f}% of the examples that {of} reported on "
             f"({measured.name}, {measured.split}): measure on another split, or name other examples by --align-data."
         )
 

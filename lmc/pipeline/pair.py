@@ -72,7 +72,7 @@ class Pair:
 
 
 def load_model(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Checkpoint,
     *,
     model: str | None = None,
     entry: str | None = None,
@@ -84,8 +84,8 @@ def load_model(
 
     Parameters
     ----------
-    path : path-like
-        The file.
+    path : path-like or Checkpoint
+        The file, or what was loaded of it.
     model : str, optional
         Reference of the network; by default the checkpoint's own word or the shapes of its weights decide.
     entry : str, optional
@@ -102,7 +102,7 @@ def load_model(
     CheckpointError, ArchitectureError, MismatchError
         If the file, the network or their match is not usable.
     """
-    checkpoint = load(path, entry=entry)
+    checkpoint = path if isinstance(path, Checkpoint) else load(path, entry=entry)
     check_usable(checkpoint)
     given = rename(checkpoint, names or {})
     return fitted(checkpoint, given, resolve(model, given, input_shape=input_shape, num_classes=num_classes))

@@ -21,6 +21,9 @@ from lmc.plotting.coupling import plot_coupling as plot_coupling
 from lmc.plotting.examples import ExampleCell as ExampleCell
 from lmc.plotting.examples import ExamplesArtists as ExamplesArtists
 from lmc.plotting.examples import plot_examples as plot_examples
+from lmc.plotting.fusion_table import FusionPanel as FusionPanel
+from lmc.plotting.fusion_table import FusionTableArtists as FusionTableArtists
+from lmc.plotting.fusion_table import plot_fusion_table as plot_fusion_table
 from lmc.plotting.kinds import FIGURES as FIGURES
 from lmc.plotting.kinds import figures_of as figures_of
 from lmc.plotting.kinds import natural_figure as natural_figure

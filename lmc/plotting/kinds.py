@@ -51,6 +51,7 @@ FIGURES: Mapping[str, Drawn] = {
     "verdicts": Drawn("lmc.plotting.verdicts:plot_verdicts", ("conjecture",)),
     "barrier-matrix": Drawn("lmc.plotting.barrier_matrix:plot_barrier_matrix", ("sweep", "conjecture")),
     "examples": Drawn("lmc.plotting.examples:plot_examples", ("barrier",)),
+    "fusion-table": Drawn("lmc.plotting.fusion_table:plot_fusion_table", ("fusion",)),
     "matching": Drawn("lmc.plotting.matching:plot_matching", ("alignment",)),
     "coupling": Drawn("lmc.plotting.coupling:plot_coupling", ("alignment",)),
 }
