@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lmc import schema
 from lmc._errors import UsageError
 from lmc._types import StateDict
+from lmc.alignment import AbstractAlignment
 from lmc.architectures import fit_state
 from lmc.barriers.describe import describe_data
 from lmc.barriers.grid import make_grid
@@ -40,7 +41,7 @@ def conjecture(
     models: Mapping[str, StateDict],
     data: Any,
     *,
-    ladder: Sequence[str] = LADDER,
+    ladder: Sequence[str] | None = None,
     align_data: Any = None,
     example_inputs: Tensor | Sequence[Any] | None = None,
     proof: Proof | None = None,
@@ -73,8 +74,9 @@ def conjecture(
         permuted copies of each other, all but the best.
     data : (x, y), Dataset, DataLoader, iterable of batches, or AbstractData
         Examples to measure on, held in memory.
-    ladder : sequence of str
-        Alignments, cheapest first.
+    ladder : sequence of str, optional
+        Alignments, cheapest first; by default ``none``, ``weights?restarts=4`` and, with ``align_data``,
+        ``activations``.
     align_data : as data, optional
         Training examples, for alignments that look at them.
     example_inputs, proof
@@ -133,7 +135,7 @@ def conjecture(
     """
     measured = as_data(data)
     question = _question(measured, tolerance, metric, confidence, points, seed)
-    methods = resolve_alignments(list(ladder), seed)
+    ladder, methods = _ladder(ladder, align_data is not None, seed)
     schema.check_attrs(schema.sanitize_attrs(attrs or {}))
     states = {name: fit_state(state, module, name) for name, state in models.items()}
     inputs = first_examples(measured) if example_inputs is None else example_inputs
@@ -151,13 +153,13 @@ def conjecture(
     used = screened.used
     if len(used) < 2:
         raise UsageError(_too_few(screened.solutions, refused or {}))
-    study = _Study(bench, {name: states[name] for name in used}, tuple(ladder))
+    study = _Study(bench, {name: states[name] for name in used}, ladder)
     known = study.controls(controls)
     tried, verdicts = study.verdicts(all(one.passed for one in known[:1]))
     shares = fraction(verdicts, study.pairs, confidence, seed)
     one_each = strong(bench, study.states, study.pairs) if len(used) > 2 and clock.allows("none") else None
     findings = Findings(
-        question, screened, refused or {}, study.pairs, tuple(ladder), tried, verdicts, known, shares, one_each
+        question, screened, refused or {}, study.pairs, ladder, tried, verdicts, known, shares, one_each
     )
     about = {**bench_attrs(bench, budget), "citations": citations_of(ladder)}
     return to_dataset(findings, measured, {**about, **(attrs or {})})
@@ -173,6 +175,18 @@ def bench_attrs(bench: Bench, budget: float | None) -> dict[str, Any]:
         "budget": budget,
         "threads": torch.get_num_threads(),
     }
+
+
+def _ladder(
+    asked: Sequence[str] | None, data: bool, seed: int
+) -> tuple[tuple[str, ...], dict[str, AbstractAlignment]]:
+    """Return the methods, in the order in which they are tried; refuse one that would lack its data."""
+    methods = resolve_alignments(list(asked or LADDER), seed)
+    blind = [name for name, method in methods.items() if method.needs == "data" and not data]
+    if asked and blind:
+        raise UsageError(f"Alignment {blind[0]!r} looks at training examples: pass them as align_data=.")
+    kept = {name: method for name, method in methods.items() if name not in blind}
+    return tuple(kept), kept
 
 
 def _question(data: Any, tolerance: float, metric: str | None, confidence: float, points: int, seed: int) -> Question:

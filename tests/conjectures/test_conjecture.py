@@ -54,7 +54,7 @@ def found(trained):
     return result, lines
 
 
-@pytest.mark.parametrize(("kind", "runs"), [("planted", 4), ("tiny", 2), ("random", 2)])
+@pytest.mark.parametrize(("kind", "runs"), [("planted", 3), ("tiny", 2), ("random", 2)])
 def test_what_is_said_is_true(kind: str, runs: int):
     """The short version of ``python tests/known_truth.py``, whose table stands in docs/conjecture.md."""
     outcomes = known_truth.counts(kind, runs)
@@ -78,7 +78,7 @@ def test_a_result_is_of_its_schema_and_tells_what_it_rests_on(found):
     result, _ = found
     schema.validate(result, "conjecture")
     assert result.sizes["pair"] == 1 and "1 pair: 1 of 1" in result.attrs["summary"]
-    assert json.loads(result.attrs["ladder"]) == list(lmc.conjecture.__kwdefaults__["ladder"])
+    assert json.loads(result.attrs["ladder"]) == ["none", "weights?restarts=4"], "no data, no activations"
     assert bool(result.control_passed.sel(control=result.control[0]))
     chosen = result.isel(pair=0)
     tried = chosen.tried.values
@@ -102,6 +102,7 @@ def test_fewer_than_two_solutions_are_refused_with_the_reason_of_each(trained):
         ({"confidence": 1.0}, "confidence must lie"),
         ({"metric": "accuracy"}, "metric is 'accuracy'"),
         ({"ladder": ["wieghts"]}, "weights"),
+        ({"ladder": ["none", "activations"]}, "align_data="),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(trained, setting, message):
