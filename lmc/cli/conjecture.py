@@ -95,8 +95,7 @@ def conjecture(
     seconds = None if budget is None else read_seconds(budget)
     output = output or choose_output("conjecture", ".nc", False)
     check_writable(output, ".nc", checkpoints)
-    ladder = tuple(align or LADDER)
-    methods = pipeline.resolve_alignments(list(ladder), common.seed)
+    methods = pipeline.resolve_alignments(list(align or LADDER), common.seed)
     loaded = pipeline.load_set(
         [common.open(path) for path in checkpoints],
         model=model,
@@ -106,7 +105,13 @@ def conjecture(
         data_dir=common.data_dir,
         input_shape=common.shape,
     )
-    aligning = pipeline.alignment_data(methods.values(), align_data, loaded.data, data_dir=common.data_dir)
+    try:
+        aligning = pipeline.alignment_data(methods.values(), align_data, loaded.data, data_dir=common.data_dir)
+    except UsageError:
+        if align or align_data:
+            raise
+        aligning = None  # of the usual ladder, the methods that need no examples are left
+        common.note("ladder", "without activations: all examples are measured on, name others by --align-data")
     first = next(iter(loaded.models.values()))
     common.note("network", describe_model(first).partition("   ")[2])
     common.note(
@@ -121,7 +126,7 @@ def conjecture(
         first.architecture.module,
         {name: one.state for name, one in loaded.models.items()},
         loaded.data,
-        ladder=ladder,
+        ladder=align or None,
         align_data=aligning,
         proof=proof,
         tolerance=tolerance,
@@ -224,5 +229,5 @@ def as_json(result: xr.Dataset, output: Path) -> dict[str, Any]:
         "models": models,
         "pairs": pairs,
         "controls": controls,
-        "output": str(output),
+        "written": [str(output)],
     }

@@ -177,9 +177,7 @@ def bench_attrs(bench: Bench, budget: float | None) -> dict[str, Any]:
     }
 
 
-def _ladder(
-    asked: Sequence[str] | None, data: bool, seed: int
-) -> tuple[tuple[str, ...], dict[str, AbstractAlignment]]:
+def _ladder(asked: Sequence[str] | None, data: bool, seed: int) -> tuple[tuple[str, ...], dict[str, AbstractAlignment]]:
     """Return the methods, in the order in which they are tried; refuse one that would lack its data."""
     methods = resolve_alignments(list(asked or LADDER), seed)
     blind = [name for name, method in methods.items() if method.needs == "data" and not data]

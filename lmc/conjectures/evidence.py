@@ -194,7 +194,8 @@ class Bench:
                 found[i][method] = self.measure(*pairs[i], method)
             if waiting:
                 left = sum(not self.settled(tried) for tried in found)
-                self.say(f"{method}: {len(waiting)} pairs tried, {left} not connected by it or anything before")
+                pairs_tried = f"{len(waiting)} pair{'s' if len(waiting) > 1 else ''} tried"
+                self.say(f"{method}: {pairs_tried}, {left} not connected by it or anything before")
         return found
 
     def settled(self, tried: Mapping[str, Measured]) -> bool:
