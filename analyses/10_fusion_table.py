@@ -43,6 +43,7 @@ RECURRENT = ["gwb", "gwb?on=activations", "align-then-average", "align-then-aver
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--output", type=Path, default=ROOT / "data", help="folder of the results")
 parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "fusion.md", help="page whose tables are written")
+parser.add_argument("--only", choices=["pair", "trained"], help="make one of the two tables")
 given = parser.parse_args()
 torch.set_num_threads(1)  # the same numbers on every machine
 
@@ -82,25 +83,26 @@ def table(kind: str, seed: int) -> xr.Dataset:
 
 
 # 1. Networks trained here, three times over: runs are stacked, kinds follow each other.
-kinds = ("independent", "one base", "recurrent")
-runs = []
-for seed in range(RUNS):
-    parts = [table(kind, seed) for kind in kinds]
-    runs.append(xr.concat(parts, "model", data_vars="minimal", combine_attrs="override", join="override"))
-    print(f"run {seed + 1} of {RUNS}", flush=True)
-stacked = xr.concat(runs, "run", data_vars="all", combine_attrs="override", coords="minimal", compat="override")
-about = {
-    "study": "every method of fusion that applies, on networks trained on scikit-learn's digits",
-    "command": "python analyses/10_fusion_table.py",
-    "seeds": list(range(RUNS)),
-    "data": "digits",
-    "versions": {"lmc": lmc.__version__, "torch": torch.__version__, "numpy": np.__version__},
-}
-stacked = schema.annotate(stacked, "fusion", about)
-print("wrote", schema.write(stacked, given.output / "10_fusion_table.nc"))
+if given.only != "pair":
+    kinds = ("independent", "one base", "recurrent")
+    runs = []
+    for seed in range(RUNS):
+        parts = [table(kind, seed) for kind in kinds]
+        runs.append(xr.concat(parts, "model", data_vars="minimal", combine_attrs="override", join="override"))
+        print(f"run {seed + 1} of {RUNS}", flush=True)
+    stacked = xr.concat(runs, "run", data_vars="all", combine_attrs="override", coords="minimal", compat="override")
+    about = {
+        "study": "every method of fusion that applies, on networks trained on scikit-learn's digits",
+        "command": "python analyses/10_fusion_table.py",
+        "seeds": list(range(RUNS)),
+        "data": "digits",
+        "versions": {"lmc": lmc.__version__, "torch": torch.__version__, "numpy": np.__version__},
+    }
+    stacked = schema.annotate(stacked, "fusion", about)
+    print("wrote", schema.write(stacked, given.output / "10_fusion_table.nc"))
 
 # 2. The public pair.
-if PAIR.is_dir():
+if given.only != "trained" and PAIR.is_dir():
     train, test = lmc.open_data("mnist", "train", SHARED), lmc.open_data("mnist", "test", SHARED)
     held = [lmc.load(PAIR / f"{k}.checkpoint") for k in (0, 1)]
     module = lmc.resolve(None, held[0], input_shape=test.input_shape, num_classes=test.num_classes).module
@@ -116,7 +118,7 @@ if PAIR.is_dir():
     ).dataset
     assert found is not None
     print("wrote", schema.write(found, given.output / "10_fusion_pair.nc"))
-else:
+elif given.only != "trained":
     print(f"The public pair is skipped: there is no folder {PAIR} (LMC_SHARED_DATA names where it is).")
 
 
