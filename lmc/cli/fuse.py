@@ -141,7 +141,7 @@ def fuse(
         [one.architecture.module for one in models],
         [one.state for one in models],
         measured,
-        method=methods[method],
+        method=method,
         mix=shares,
         names=_names(checkpoints),
         into=None if proof is None else target.module,

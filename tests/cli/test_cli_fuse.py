@@ -117,6 +117,7 @@ def test_citations_of_fusions(capsys):
         ),
         ([*DEMO, *ALIGNED, "-o", "f.safetensors", "--widths", "5,5"], 2, "networks of one width only"),
         ([*DEMO, *ALIGNED, "-o", "f.safetensors", "--widths", "5,5", "--into", "mlp"], 2, "pass one of them"),
+        ([*DEMO, *ALIGNED, "-o", "f.safetensors", "--plane", "p.nc", "--widths", "5,5"], 2, "--plane goes through two"),
         ([*DEMO, "-o", "f.safetensors", "--method", "ensemble"], 2, "An ensemble is no single network"),
         (
             [*DEMO, "-o", "f.safetensors", "--method", "soup", "--split", "train"],
