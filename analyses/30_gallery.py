@@ -61,4 +61,4 @@ for kind in ("rnn", "lstm"):
 runs = {f"run {seed}": trained("mlp?width=32&depth=2", seed, 0.1) for seed in RUNS}
 states = {name: state for name, (_, state) in runs.items()}
 network = runs["run 1"][0]
-write(lmc.conjecture(network, states, test, tolerance=0.02, align_data=train), "verdicts")
+write(lmc.conjecture(network, states, test, tolerance=0.05, align_data=train), "verdicts")

@@ -4,4 +4,11 @@ from common import result, save
 
 from lmc.plotting import plot_scaling
 
-save(plot_scaling(result("21_training_time")).figure, "epoch")
+study = result("21_training_time")
+labels = {
+    "none": "not aligned",
+    "weights": "matched at this epoch",
+    "final": "by the permutation found after the last epoch",
+    "random": "by a random permutation",
+}
+save(plot_scaling(study, labels=labels).figure, "epoch")

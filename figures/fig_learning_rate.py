@@ -4,4 +4,6 @@ from common import result, save
 
 from lmc.plotting import plot_scaling
 
-save(plot_scaling(result("23_dimension")).figure, "learning-rate")
+study = result("23_dimension")
+labels = {"weights": "weight matching", "covariance": "weight matching, covariance of activations"}
+save(plot_scaling(study, labels=labels).figure, "learning-rate")

@@ -10,6 +10,6 @@ with house_style("page"):
     figure = Figure(figsize=(6.8, 2.8))
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("rnn", "lstm"), strict=True):
         plot_barrier(result(f"30_{kind}"), ax=axes, metric="accuracy")
-        axes.set_xlabel(f"{kind.upper()}, {axes.get_xlabel()}")
+        axes.set_xlabel(f"position along the path, {kind.upper()}")
     figure.draw_without_rendering()
 save(figure, "recurrent")

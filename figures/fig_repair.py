@@ -11,7 +11,7 @@ with house_style("page"):
     for place, (name, title) in enumerate({"plain": "as it is", "repaired": "REPAIR"}.items()):
         axes = figure.add_subplot(1, 2, place + 1, sharey=figure.axes[0] if place else None)
         plot_barrier(result(f"30_cnn_{name}"), ax=axes, metric="accuracy")
-        axes.set_xlabel(f"{axes.get_xlabel()}: {title}")
+        axes.set_xlabel(f"position along the path, {title}")
     figure.set_figheight(2.6)
     figure.draw_without_rendering()
 save(figure, "repair")

@@ -18,7 +18,7 @@ CHOSEN = "the method chosen for each pair"
 MOST_WRITTEN = 10  # checkpoints, up to which there is room for a number in each cell
 _MOST_NAMED = 40  # ticks with a name
 _MOST_ROOMY = 16  # of them, above which they are small
-_ACROSS = 28  # characters beside each other, in one column of a paper
+_ACROSS = 36  # characters beside each other, in one column of a paper
 _LONGEST = 22  # characters of a name
 
 

@@ -21,7 +21,7 @@ from lmc._errors import UsageError, unknown
 from lmc.plotting.scaling_points import Points, points_of
 from lmc.plotting.style import SIZES, house_style
 
-_STEEP_X, _STEEP_Y = 4.0, 10.0  # ratios of the largest to the smallest value, from which on an axis is logarithmic
+_STEEP_X, _STEEP_Y = 6.0, 10.0  # ratios of the largest to the smallest value, from which on an axis is logarithmic
 _MOST_TICKS = 9
 _COLUMNS = 54  # characters of a legend, in one column of a paper
 _REFERENCE = {"color": "0.35", "linestyle": (0, (5, 3)), "linewidth": 0.7, "marker": "", "zorder": 1.5}
@@ -65,6 +65,7 @@ def plot_scaling(
     log: str | None = None,
     horizontal: Mapping[str, float] | None = None,
     vertical: Mapping[str, float] | None = None,
+    labels: Mapping[str, str] | None = None,
     size: str = "column",
 ) -> ScalingArtists:
     """Draw barriers against a coordinate of the pairs: every pair as a point with its interval, a line through means.
@@ -87,9 +88,11 @@ def plot_scaling(
     baseline : {"chord", "mean"}
         What barriers of a sweep are measured against.
     log : {"", "x", "y", "xy"}, optional
-        Which axes are logarithmic; by default those whose values are positive and spread (four-fold, ten-fold).
+        Which axes are logarithmic; by default those whose values are positive and spread (six-fold, ten-fold).
     horizontal, vertical : mapping, optional
         Reference lines: label to barrier (a tolerance, a published value) or to a value of ``x``.
+    labels : mapping, optional
+        Alignment to what the legend calls it, where another word says more.
     size : {"column", "page", "slide"}
         Of a new figure (`lmc.plotting.SIZES`).
 
@@ -112,8 +115,9 @@ def plot_scaling(
     if given is not None and len(given) != len(panels):
         raise UsageError(f"There are {len(panels)} panels ({points.by}), ax has {len(given)}.")
     references = (horizontal or {}, vertical or {})
+    named = {name: (labels or {}).get(name, name) for name in points.alignment}
     if given is not None:
-        return _draw(dict(zip(panels, given, strict=True)), points, log, references, below=None, columns=_COLUMNS)
+        return _draw(dict(zip(panels, given, strict=True)), points, log, references, named, below=None, columns=_COLUMNS)
     with house_style(size):
         width, height = SIZES[size]
         figure = Figure()
@@ -126,7 +130,7 @@ def plot_scaling(
             last.tick_params(labelbottom=True)  # also where a spare one lies below
         drawn = dict(zip(panels, axes[: len(panels)], strict=True))
         columns = int(_COLUMNS * width / SIZES["column"][0])
-        artists = _draw(drawn, points, log, references, below=figure, columns=columns)
+        artists = _draw(drawn, points, log, references, named, below=figure, columns=columns)
         legend = artists.legend.get_window_extent().height / figure.dpi
         figure.set_size_inches(width, height * (0.5 + 0.5 * down) + legend)
         figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style
@@ -138,6 +142,7 @@ def _draw(
     points: Points,
     log: str | None,
     references: tuple[Mapping[str, float], Mapping[str, float]],
+    named: Mapping[str, str],
     below: Figure | None,
     columns: int,
 ) -> ScalingArtists:
@@ -147,7 +152,7 @@ def _draw(
         for name in dict.fromkeys(points.alignment):
             here = points.of(panel, name)
             if here.x.size:
-                lines[panel, name], bars[panel, name] = _series(ax, here, name)
+                lines[panel, name], bars[panel, name] = _series(ax, here, named[name])
         if panel:
             ax.set_title(f"{points.by} {panel}")
     drawn = _references(list(axes.values()), *references)

@@ -37,7 +37,7 @@ _LOOKS: Mapping[str, tuple[str, str]] = {
     "not connected by anything tried": ("#E69F00", "x"),
     "not connected by any permutation": ("#A33F00", "s"),
 }
-_COLUMNS = 62  # characters of a title, in one column of a paper
+_COLUMNS = 50  # characters of a title, in one column of a paper
 
 
 @dataclass(frozen=True)
