@@ -137,9 +137,7 @@ def _estimate(plan: Plan, folder: Path, workers: int | None, printing: Printing)
         each = [seconds for (_, name), seconds in cost.units.items() if name == align]
         print(f"{'measured':<10}{align}: {', '.join(room.duration(one) for one in each)} a unit")
     print(f"{'there':<10}{there:,} of {plan.size:,} units")
-    print(
-        f"{'time':<10}about {room.duration(left)} on {count} workers of one thread, {room.duration(total)} from nothing"
-    )
+    print(f"{'time':<10}about {room.duration(left)} on {count} workers ({room.duration(total)} from nothing)")
     print(f"{'memory':<10}about {cost.memory / 2**30:.1f} GB a worker")
     print("nothing was written (--dry-run)")
 
