@@ -91,6 +91,9 @@ def sweep(
     folder = output or file.with_suffix("")
     if folder.is_file():
         raise UsageError(f"{folder} is a file; the results need a folder: name one by -o.")
+    if dry_run:
+        _estimate(plan, folder, workers, printing)
+        return
     check_writable(folder / room.PLAN)
     if away:
         executor = _on_cluster(plan, scheduler, cluster, threads, max_memory, printing)
@@ -115,6 +118,28 @@ def _describe(plan: Plan, printing: Printing) -> None:
 
 def _keys(plan: Plan) -> list[str]:
     return list(dict.fromkeys(key for member in plan.members for key in member.coordinates))
+
+
+def _estimate(plan: Plan, folder: Path, workers: int | None, printing: Printing) -> None:
+    """Measure a few units of each kind, and say what all will take."""
+    from lmc import sweep as room
+
+    there = room.units_there(plan, folder)
+    cost = room.measure_cost(plan)
+    count = workers or plan.settings.execution.workers or room.cores()
+    total = cost.seconds(plan, count)
+    left = (plan.size - there) / plan.size * total
+    if printing.json:
+        told = {"units": plan.size, "there": there, "workers": count, "seconds": total, "memory_a_worker": cost.memory}
+        print(json.dumps({**told, "seconds_left": left}))
+        return
+    for align in plan.alignments:
+        each = [seconds for (_, name), seconds in cost.units.items() if name == align]
+        print(f"{'measured':<10}{align}: {', '.join(room.duration(one) for one in each)} a unit")
+    print(f"{'there':<10}{there:,} of {plan.size:,} units")
+    print(f"{'time':<10}about {room.duration(left)} on {count} workers ({room.duration(total)} from nothing)")
+    print(f"{'memory':<10}about {cost.memory / 2**30:.1f} GB a worker")
+    print("nothing was written (--dry-run)")
 
 
 def _check(workers: int | None, threads: int | None) -> None:

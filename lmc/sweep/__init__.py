@@ -6,6 +6,9 @@ from lmc.sweep.clusters import make_cluster as make_cluster
 from lmc.sweep.clusters import resources_of as resources_of
 from lmc.sweep.collect import collect as collect
 from lmc.sweep.dask_executor import DaskExecutor as DaskExecutor
+from lmc.sweep.estimate import Cost as Cost
+from lmc.sweep.estimate import measure_cost as measure_cost
+from lmc.sweep.estimate import units_there as units_there
 from lmc.sweep.executors import AbstractExecutor as AbstractExecutor
 from lmc.sweep.executors import InProcess as InProcess
 from lmc.sweep.memory import Share as Share

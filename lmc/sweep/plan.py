@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from lmc._errors import InputError, LmcError, SchemaError, UsageError
 from lmc._files import replacing
 from lmc._imports import import_object
+from lmc._methods import ALIGNMENTS, load_method
+from lmc.alignment import AbstractAlignment
 from lmc.architectures import resolve
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, Data, open_data
@@ -23,6 +25,7 @@ from lmc.pipeline import alignment_data, data_for, read_names, rename, resolve_a
 from lmc.sweep.members import Member, read_members
 from lmc.sweep.pairs import choose_pairs
 from lmc.sweep.settings import UNIVERSE, MeasureSettings, SweepSettings, parse_sweep
+from lmc.sweep.universe import describe_universe
 from lmc.units import Unit, fingerprint
 
 PLAN = "plan.json"
@@ -48,7 +51,7 @@ class Context:
     entry, map : str, optional
         How checkpoints are opened.
     universe : mapping
-        Settings of ``[universe]``.
+        Of the alignment "universe": see :func:`lmc.sweep.universe.describe_universe`.
     """
 
     measure: MeasureSettings
@@ -71,6 +74,11 @@ class Context:
         measure = parse_sweep({"checkpoints": {"paths": "-"}, "measure": told.pop("measure")}).measure
         return cls(measure, **told)
 
+    def order(self, member: Member) -> dict[str, Any]:
+        """Return what determines the common order of a checkpoint's network."""
+        order = self.universe["orders"].get(self.networks.get(member.layout))
+        return {"method": self.universe["method"], "order": order, "data": self.looks.get(UNIVERSE)}
+
     def unit(self, a: Member, b: Member, align: str) -> Unit:
         """Return the unit of a pair and an alignment: everything that determines its result."""
         about = {
@@ -81,6 +89,8 @@ class Context:
             "align": align,
             "align_data": self.looks.get(align),
         }
+        if align == UNIVERSE:
+            about["universe"] = {**self.order(a), "base": self.universe["base"]}
         return Unit("barrier", about)
 
 
@@ -201,7 +211,7 @@ def make_plan(settings: SweepSettings) -> Plan:
         If the data cannot be opened, or no checkpoint can.
     """
     measure = _located(settings.measure, settings.root)
-    methods = resolve_alignments([name for name in measure.align if name != UNIVERSE] or ["none"], measure.seed)
+    methods = methods_of(measure, settings.universe.base)
     opened = read_members(settings.checkpoints, settings.root)
     usable = [checkpoint for _, checkpoint in opened if checkpoint is not None]
     if not usable:
@@ -216,9 +226,22 @@ def make_plan(settings: SweepSettings) -> Plan:
     determined = _determined(measure, mapping, data, settings)
     looking = alignment_data(methods.values(), measure.align_data, data, data_dir=measure.data_dir)
     looks = {} if looking is None else {n: looking.digest for n, one in methods.items() if one.needs == "data"}
-    universe = asdict(settings.universe) if UNIVERSE in measure.align else {}
+    universe = {}
+    if UNIVERSE in measure.align:
+        default = "frank-wolfe" if settings.universe.method == "cycle-consistent" else "weights"
+        base = settings.universe.base or default
+        universe = describe_universe(members, networks, settings.universe.method, base)
     context = Context(measure, determined, networks, looks, settings.checkpoints.entry, mapping, universe)
     return Plan(settings, context, members, pairs, data.inputs.nbytes if isinstance(data, Data) else 0)
+
+
+def methods_of(measure: MeasureSettings, base: str | None) -> dict[str, AbstractAlignment]:
+    """Return the method of every alignment that a sweep asks for; of the universe that of its pairs."""
+    plain = [name for name in measure.align if name != UNIVERSE]
+    found = resolve_alignments(plain, measure.seed) if plain else {}
+    if UNIVERSE in measure.align:
+        found[UNIVERSE] = load_method(base or "weights", ALIGNMENTS, "alignment", seed=measure.seed)
+    return found
 
 
 def _located(measure: MeasureSettings, root: str) -> MeasureSettings:

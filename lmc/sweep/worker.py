@@ -5,28 +5,32 @@ from __future__ import annotations
 import functools
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 import xarray as xr
 
 from lmc._errors import CheckpointError, InputError, LmcError
 from lmc._imports import import_object
+from lmc._types import Permutation
 from lmc.alignment import AbstractAlignment, Identity
 from lmc.architectures import Architecture, resolve
 from lmc.checkpoints import check_usable, load
 from lmc.datasets import AbstractData, open_data
-from lmc.pipeline import Model, Proof, alignment_data, barrier, fitted, read_names, rename, resolve_alignments
+from lmc.pipeline import Model, Proof, alignment_data, barrier, fitted, read_names, rename
 from lmc.sweep.cache import LimitedCache
 from lmc.sweep.journal import Journal
 from lmc.sweep.members import Member
-from lmc.sweep.plan import Context
+from lmc.sweep.plan import Context, Plan, methods_of, read_plan
 from lmc.sweep.rows import as_row
+from lmc.sweep.settings import UNIVERSE
 from lmc.sweep.shared_proof import shared_proof
 from lmc.sweep.tasks import Batch, Outcome, Task
+from lmc.sweep.universe import all_orders, to_pivot
 from lmc.units import WorkFolder
 
 _ROOM = 2**18
@@ -105,17 +109,18 @@ class Worker:
     def _measure(self, task: Task) -> xr.Dataset:
         self._check_room()
         measure = self.context.measure
-        a, b = self._model(task.a), self._model(task.b)
-        method = self._methods[task.align]
+        method, universe = self._methods[task.align], task.align == UNIVERSE
+        a, b = (self._moved(one) if universe else self._model(one) for one in (task.a, task.b))
         network = a.architecture
+        plain = universe or isinstance(method, Identity)
         result = barrier(
             network.module,
             a.state,
             b.state,
             self._data,
-            align=[task.align],
-            align_data=self._align_data if method.needs == "data" else None,
-            proof=None if isinstance(method, Identity) else self._proof(task.a.layout, network),
+            align=["none" if universe else task.align],
+            align_data=self._align_data if method.needs == "data" and not universe else None,
+            proof=None if plain else self._proof(task.a.layout, network),
             seed=measure.seed,
             attrs=self._attrs(task, network),
             points=measure.points,
@@ -128,7 +133,76 @@ class Worker:
             dtype=getattr(torch, measure.dtype),
             memory=self._points,
         )
+        if universe:
+            result = self._as_universe(result, task.a)
         return result if measure.keep_examples else as_row(result, task.a.name, task.b.name)
+
+    def _as_universe(self, result: xr.Dataset, member: Member) -> xr.Dataset:
+        told = self.context.universe
+        pivot = told["pivots"][self.context.networks[member.layout]]
+        result = result.assign_coords(alignment=("alignment", [UNIVERSE], result.alignment.attrs))
+        message = f"both in one order ({told['method']} by {told['base']}, pivot {pivot})"
+        labels = result.alignment_message.attrs
+        return result.assign(alignment_message=("alignment", np.array([message]), labels))
+
+    def _moved(self, member: Member) -> Model:
+        """Return a checkpoint in the common order of its network."""
+
+        def make() -> tuple[Model, int]:
+            model = self._model(member)
+            spec = self._proof(member.layout, model.architecture).spec
+            state = spec.apply(model.state, self._order(member, model))
+            size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+            return Model(model.checkpoint, model.architecture, state, model.renamed), size
+
+        return self._states.get((UNIVERSE, member.digest), make)
+
+    def _order(self, member: Member, model: Model) -> Permutation:
+        network = self.context.networks[member.layout]
+        proof = self._proof(member.layout, model.architecture)
+        about = {"module": network, "seed": self.context.measure.seed, **self.context.order(member)}
+        about["base"] = self.context.universe["base"]
+        method = self._methods[UNIVERSE]
+        seen = {"data": self._align_data if method.needs == "data" else None, "module": model.architecture.module}
+        if self.context.universe["method"] == "pivot":
+            pivot = self._members(network)[0]
+            if pivot.digest == member.digest:
+                return proof.spec.identity()
+            about["member"] = member.digest
+            return to_pivot(
+                self.folder, about, lambda: self._model(pivot).state, model.state, proof, {"method": method, **seen}
+            )
+        members = self._members(network)
+        told = {"method": self.context.universe["method"], "base": self.context.universe["base"]}
+        orders = all_orders(
+            self.folder, about, lambda: [self._model(one).state for one in members], proof, {**told, **seen}
+        )
+        return orders[[one.digest for one in members].index(member.digest)]
+
+    def _members(self, network: str) -> list[Member]:
+        """Return the usable checkpoints of a network, in the order of the plan."""
+        plan = self._plan
+        if plan.context.text != self.context.text:
+            raise InputError(f"{self.folder.path.name} has the plan of another sweep by now. Start this one again.")
+        return [one for one in plan.members if not one.error and plan.context.networks.get(one.layout) == network]
+
+    def preload(self, members: Sequence[Member]) -> int:
+        """Load checkpoints ahead of their units; returns how many were not there."""
+        missing = [one for one in members if one.digest not in self._states]
+        for one in missing:
+            self._model(one)
+        return len(missing)
+
+    def preorder(self, members: Sequence[Member]) -> int:
+        """Bring checkpoints into the common order ahead of their units; returns how many were not there."""
+        missing = [one for one in members if (UNIVERSE, one.digest) not in self._states]
+        for one in missing:
+            self._moved(one)
+        return len(missing)
+
+    @cached_property
+    def _plan(self) -> Plan:
+        return read_plan(self.folder.path)
 
     def _attrs(self, task: Task, network: Architecture) -> dict[str, Any]:
         asked = asdict(self.context.measure) | {"align": task.align}
@@ -150,7 +224,7 @@ class Worker:
 
     @cached_property
     def _methods(self) -> dict[str, AbstractAlignment]:
-        return resolve_alignments(list(self.context.measure.align), self.context.measure.seed)
+        return methods_of(self.context.measure, self.context.universe.get("base"))
 
     @cached_property
     def _data(self) -> AbstractData:

@@ -152,4 +152,8 @@ def test_missing_permissions_are_said(study: Path):
     assert "read by this user" in done.stdout and "1 computed, 0 were there, 2 failed" in done.stdout, done
     first, second = done.stderr.split("code 5\n")
     assert "2 of 3 units failed" in first
-    assert "results cannot be written" in second and "Permission denied" in second and second.endswith("code 2\n")
+    assert (
+        "results/plan.json cannot be written" in second
+        and "Permission denied" in second
+        and second.endswith("code 2\n")
+    )
