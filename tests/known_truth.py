@@ -34,7 +34,10 @@ from lmc.testing import planted_pair
 T = np.linspace(0, 1, 9)
 TOLERANCE = 0.02
 LADDER = ("none", "weights?restarts=4")
-POPULATION, DRAWN = 20_000, 2_000
+POPULATION = 40_000
+DRAWN = 10_000
+"""Examples of one run: as many as the test sets have that people use."""
+
 NOISES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
@@ -88,9 +91,9 @@ def truth(module: nn.Module, a: StateDict, moved: Mapping[str, StateDict], task:
     return dict(zip(moved, found.error_barrier.sel(baseline="chord").values.tolist(), strict=True))
 
 
-def bench(module: nn.Module, proof: Proof, task: Any, seed: int) -> Bench:
+def bench(module: nn.Module, proof: Proof, task: Any, seed: int, drawn: int = DRAWN) -> Bench:
     """Return what measurements of one run share: examples of its own."""
-    return Bench(module, lmc.as_data(task(DRAWN, 10_000 + seed)), Question(T, TOLERANCE, seed=seed), proof)
+    return Bench(module, lmc.as_data(task(drawn, 10_000 + seed)), Question(T, TOLERANCE, seed=seed), proof)
 
 
 def planted(seed: int) -> str:

@@ -29,7 +29,7 @@ def trained():
 @pytest.fixture(scope="module")
 def bench(trained) -> Bench:
     module, _, proof = trained
-    return known_truth.bench(module, proof, known_truth.examples, 0)
+    return known_truth.bench(module, proof, known_truth.examples, 0, 2000)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_a_random_permutation_is_told_from_a_good_one(trained, bench):
 
 def test_the_counterexample_is_proved_and_its_copy_found():
     module, (a, b), proof = known_truth.tiny()
-    here = known_truth.bench(module, proof, known_truth.quadrant, 0)
+    here = known_truth.bench(module, proof, known_truth.quadrant, 0, 2000)
     assert count(proof.spec) == 4 == len(list(every_permutation(proof.spec)))
     assert search(here, a, b).word == PROVED
     assert search(here, a, planted_pair(a, proof.spec, seed=1)[0]).word == CONNECTED
@@ -144,7 +144,7 @@ def test_the_counterexample_is_proved_and_its_copy_found():
 def test_a_first_look_ends_where_the_barrier_is_far_over_the_tolerance(trained):
     module, runs, proof = trained
     data = lmc.as_data(known_truth.examples(8000, 6))
-    here = dataclasses.replace(known_truth.bench(module, proof, known_truth.examples, 0), data=data)
+    here = dataclasses.replace(known_truth.bench(module, proof, known_truth.examples, 0, 2000), data=data)
     far, near = here.measure(runs[0], runs[1], "random?seed=1"), here.measure(runs[0], runs[0], "none")
     assert far.tried.examples == 500 and far.tried.p_above < 1e-3 and not far.promising
     assert near.tried.examples == 4000 and near.promising
@@ -157,7 +157,7 @@ def test_the_later_look_pays_for_the_first(trained):
     """Two looks at one claim: each has its share of the error probability."""
     module, runs, proof = trained
     data = lmc.as_data(known_truth.examples(4000, 6))
-    twice = dataclasses.replace(known_truth.bench(module, proof, known_truth.examples, 0), data=data)
+    twice = dataclasses.replace(known_truth.bench(module, proof, known_truth.examples, 0, 2000), data=data)
     once = dataclasses.replace(twice, settings={"work": None, "recalibrate": data})  # never looks first
     b = {name: torch.lerp(runs[0][name], tensor, 0.35) for name, tensor in runs[1].items()}
     one, two = (here.measure(runs[0], b, "none").tried for here in (once, twice))
