@@ -26,7 +26,7 @@ class BarycenterAlignment(AbstractAlignment):
 
     Parameters
     ----------
-    on, solver, reg, start, starts, iterations, sweeps, examples, place, seed
+    on, solver, reg, start, starts, iterations, sides, sweeps, examples, place, seed
         As in :class:`lmc.WassersteinBarycenter`.
 
     References
@@ -41,7 +41,8 @@ class BarycenterAlignment(AbstractAlignment):
     start: Literal["first", "random"] | int = "first"
     starts: int = 1
     iterations: int = 100
-    sweeps: int = 3
+    sides: Literal["incoming", "both"] = "incoming"
+    sweeps: int = 10
     examples: int | None = 1000
     place: Literal["pre", "post"] = "pre"
     seed: int = 0
@@ -60,6 +61,7 @@ class BarycenterAlignment(AbstractAlignment):
             start=self.start,
             starts=self.starts,
             iterations=self.iterations,
+            sides=self.sides,
             sweeps=self.sweeps,
             examples=self.examples,
             place=self.place,

@@ -110,11 +110,15 @@ class Layers:
         If the target's spec has no graph.
     """
 
+    both: bool
+    """Whether units are compared by what reads them as well, where that is settled."""
+
     def __init__(self, problem: Problem, initial: StateDict | None = None) -> None:
         self.problem, self.initial = problem, initial
         self.target: PermutationSpec = problem.target
         self.roles = Sighting(problem.target).roles()
         self.families = families(problem.target)
+        self.both = False
         self.makes: list[dict[str, NDArray[np.float64]]] = [{} for _ in problem.states]
 
     @property
@@ -127,8 +131,25 @@ class Layers:
         self.makes[network].update(makes)
 
     def incoming(self, family: Family) -> dict[str, dict[str, Axis]]:
-        """Return the tensors that make a family's units and read only what is settled, with its axes in the target."""
-        return incoming(family, self.target, self.roles, self.settled - family.names)
+        """Return the tensors that make a family's units and read only what is settled, with its axes in the target.
+
+        With ``both``, also those that read its units and whose other groups are settled.
+        """
+        settled = self.settled - family.names
+        found = incoming(family, self.target, self.roles, settled)
+        return {**found, **self._reading(family, settled)} if self.both and family.alone else found
+
+    def _reading(self, family: Family, settled: set[str]) -> dict[str, dict[str, Axis]]:
+        group = family.groups[0]
+        found: dict[str, dict[str, Axis]] = {}
+        for axis in group.axes:
+            held = self.target.axes_of[axis.param]
+            makes = (axis.param, axis.dim, group.name) in self.roles.makes
+            alone = sum(name == group.name for name, _ in held) == 1
+            if axis.param not in self.target.buffers and not makes and alone:
+                if {name for name, other in held if other.dim != axis.dim} <= settled:
+                    found[axis.param] = {group.name: axis}
+        return found
 
     def places(self, family: Family) -> list[Place]:
         """Return the rows of a family, one place for each tensor; one in all for a group that is matched alone."""

@@ -59,8 +59,16 @@ class Walk:
         self.notes: dict[str, None] = {}
         self._rounding: dict[str, float] = {}
 
-    def run(self, sweeps: int = 1) -> None:
-        """Settle every group, again while groups that several layers add into find more of these settled."""
+    def run(self, sweeps: int = 1, *, both: bool = False) -> None:
+        """Settle every group, again while more of what they are compared by is settled, and couplings change.
+
+        Parameters
+        ----------
+        sweeps : int
+            Most times.
+        both : bool
+            Whether what reads units counts too, from the second sweep on.
+        """
         for sweep in range(sweeps):
             known = {family.name: set(self.layers.incoming(family)) for family in self.families} if sweep else {}
             before = [dict(found) for found in self.couplings]
@@ -68,6 +76,7 @@ class Walk:
                 known.setdefault(family.name, set(self.layers.incoming(family)))
                 self.settle(family)
             self.trace.append(self.objective)
+            self.layers.both = both
             complete = all(set(self.layers.incoming(family)) == known[family.name] for family in self.families)
             if self.seen is not None or (complete and (not sweep or self._same(before))):
                 break

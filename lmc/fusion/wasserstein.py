@@ -28,6 +28,7 @@ from lmc.symmetry.sites import Place as Where
 _CHOICES = {
     "on": ("weights", "activations"),
     "solver": ("emd", "sinkhorn"),
+    "sides": ("incoming", "both"),
     "normalize": ("function", "mean-field"),
     "place": ("pre", "post"),
 }
@@ -60,9 +61,11 @@ class WassersteinBarycenter(AbstractFusion):
         best objective is kept.
     iterations : int
         Most steps of a layer.
+    sides : {"incoming", "both"}
+        What units are compared by: the weights that make them; or, from the second sweep on, those that read them too.
     sweeps : int
-        How often the layers are walked through, where several add into one group: the first time only the first of
-        them is known (weights).
+        How often the layers are walked through at most (weights). Once is enough for a chain of layers by its incoming
+        weights; where several layers add into one group, only the first of them is known the first time.
     normalize : {"function", "mean-field"}
         How units are read where widths differ: so that a network alone keeps its function, or as means.
     examples : int or None
@@ -86,7 +89,8 @@ class WassersteinBarycenter(AbstractFusion):
     start: Literal["first", "random"] | int = "first"
     starts: int = 1
     iterations: int = 100
-    sweeps: int = 3
+    sides: Literal["incoming", "both"] = "incoming"
+    sweeps: int = 10
     normalize: Normalize = "function"
     examples: int | None = 1000
     place: Where = "pre"
@@ -147,7 +151,7 @@ class WassersteinBarycenter(AbstractFusion):
         seen = Activations(problem, self.place, self.examples) if self.on == "activations" else None
         layers = Layers(problem, self.initial)
         walk = Walk(problem, layers, alone, seen, self.start - 1 if isinstance(self.start, int) else 0, self.seed)
-        walk.run(self.sweeps)
+        walk.run(self.sweeps, both=self.sides == "both")
         settled = time.perf_counter()
         state = read_out(problem, walk.couplings, layers.roles, self.normalize)
         state, note = with_statistics(problem, state)

@@ -110,3 +110,16 @@ def test_little_entropy_neither_underflows_nor_leaves_the_exact_plan():
     plan, _ = entropic_plan(cost, 1e-1)
     assert np.isfinite(plan).all()
     assert (plan * cost).sum() == pytest.approx((Couple().plan(cost)[0] * cost).sum(), rel=1e-3)
+
+
+def test_what_reads_units_counts_too_where_it_is_asked_for():
+    """Both sides: three networks end nearer to their mean over all tensors than by what makes units alone."""
+    states = [tiny_mlp((6, 12, 10, 3), seed=seed).state_dict() for seed in range(3)]
+    spec = find_symmetries(tiny_mlp((6, 12, 10, 3)), torch.zeros(1, 6))
+    apart = {}
+    for method in ("wb", "wb?sides=both"):
+        result = fuse(states, spec, method=method)
+        moved = [spec.apply(state, result.permutation(number)) for number, state in enumerate(states)]
+        apart[method] = sum(float((one[key] - result.state[key]).square().sum()) for one in moved for key in one)
+        assert method not in ("wb",) or len(result.trace) == 1
+    assert apart["wb?sides=both"] < apart["wb"]
