@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from lmc.fusion import BarycenterAlignment as BarycenterAlignment
     from lmc.fusion import FisherAverage as FisherAverage
     from lmc.fusion import FusionResult as FusionResult
+    from lmc.fusion import GromovBarycenterAlignment as GromovBarycenterAlignment
     from lmc.fusion import GromovWassersteinBarycenter as GromovWassersteinBarycenter
     from lmc.fusion import ModelSoup as ModelSoup
     from lmc.fusion import OTFusion as OTFusion
@@ -97,6 +98,7 @@ _HOME = {
     "FisherAverage": "lmc.fusion",
     "FrankWolfe": "lmc.alignment",
     "FusionResult": "lmc.fusion",
+    "GromovBarycenterAlignment": "lmc.fusion",
     "GromovWasserstein": "lmc.alignment",
     "GromovWassersteinBarycenter": "lmc.fusion",
     "Identity": "lmc.alignment",

@@ -21,6 +21,7 @@ ALIGNMENTS = {
     "gw": "lmc.alignment.gromov_wasserstein:GromovWasserstein",
     "activations": "lmc.alignment.activation_matching:ActivationMatching",
     "wb": "lmc.fusion.implied:BarycenterAlignment",
+    "gwb": "lmc.fusion.implied_gromov:GromovBarycenterAlignment",
 }
 """``--align`` name to ``module:class``."""
 

@@ -7,6 +7,7 @@ from lmc.fusion.fisher import FisherAverage as FisherAverage
 from lmc.fusion.fuse import fuse as fuse
 from lmc.fusion.gromov_wasserstein_barycenter import GromovWassersteinBarycenter as GromovWassersteinBarycenter
 from lmc.fusion.implied import BarycenterAlignment as BarycenterAlignment
+from lmc.fusion.implied_gromov import GromovBarycenterAlignment as GromovBarycenterAlignment
 from lmc.fusion.otfusion import OTFusion as OTFusion
 from lmc.fusion.problem import Problem as Problem
 from lmc.fusion.regmean import RegMean as RegMean

@@ -170,12 +170,15 @@ class Barycenter:
         The objective after every step.
     converged : bool
         Whether it stopped because nothing improved any more.
+    rounding_loss : float
+        How much worse the objective is at the permutations that the plans are rounded to.
     """
 
     plans: tuple[Array, ...]
     target: Target
     trace: tuple[float, ...]
     converged: bool
+    rounding_loss: float = 0.0
 
     @property
     def objective(self) -> float:
@@ -210,7 +213,8 @@ def barycenter(units: Units, target: Target, plans: Sequence[Array], *, sweeps: 
         mean = Target.mean(units, hard)
         again = _swept(units, Barycenter(hard, mean, (objective(units, mean, hard),), False), sweeps)
         if again.objective <= found.objective:
-            found = replace(again, trace=(*found.trace, again.objective))
+            return replace(again, trace=(*found.trace, again.objective))
+        found = replace(found, rounding_loss=objective(units, found.target, hard) - found.objective)
     return found
 
 

@@ -14,10 +14,10 @@ from lmc.alignment.activation_matching import check_examples
 from lmc.alignment.base import Needs, check_seed
 from lmc.alignment.coupling import Coupling
 from lmc.alignment.families import Family
+from lmc.fusion.activations import Activations
 from lmc.fusion.base import AbstractFusion
 from lmc.fusion.fused_gw import Barycenter, Target, Units, barycenter, transported
-from lmc.fusion.hidden_states import Products, hidden_states
-from lmc.fusion.layers import Layers
+from lmc.fusion.layers import Layers, Place
 from lmc.fusion.nested import nested_barycenter
 from lmc.fusion.problem import Problem
 from lmc.fusion.readout import Normalize, read_out, width_ratio
@@ -116,13 +116,15 @@ class GromovWassersteinBarycenter(AbstractFusion):
         """Walk through the layers, each given the couplings of the ones before."""
         begun = time.perf_counter()
         layers = Layers(problem)
-        shown = hidden_states(problem, layers.families, self.examples) if self.on == "activations" else {}
+        seen = Activations(problem, "post", self.examples) if self.on == "activations" else None
         couplings: list[dict[str, Coupling]] = [{} for _ in problem.states]
         traces: dict[str, tuple[float, ...]] = {}
         falling: list[str] = []
-        for family in layers.families:
-            settled = self._settled(layers, family, shown.get(family.name))
+        rounding = 0.0
+        for family in layers.families if seen is None else seen.families:
+            settled = self._settled(layers, family, seen.places(family) if seen else None)
             traces[family.name] = settled.trace
+            rounding += settled.rounding_loss
             falling += [] if settled.converged else [family.name]
             for network, plans in enumerate(settled.plans):
                 found = {name: Coupling(plan) for name, plan in plans.items()}
@@ -141,6 +143,7 @@ class GromovWassersteinBarycenter(AbstractFusion):
             objective_name="mix-weighted fused Gromov-Wasserstein cost of the networks' units, summed over groups",
             trace=tuple(np.cumsum(ends).tolist()),
             traces=traces,
+            rounding_loss=rounding,
             converged=not falling,
             message=_message(couplings, falling),
             ratio=width_ratio(problem, self.normalize),
@@ -149,16 +152,22 @@ class GromovWassersteinBarycenter(AbstractFusion):
             citation=self.citation,
         )
 
-    def _settled(self, layers: Layers, family: Family, shown: Products | None) -> _Settled:
+    def _settled(self, layers: Layers, family: Family, shown: list[Place] | None) -> _Settled:
         """Return the couplings of one group; of heads with what lies inside them, by incoming weights."""
         if not family.alone:
-            matched = nested_barycenter(family, layers.places(family), layers.problem.mix, 0, seed=self.seed)
+            places = layers.places(family) if shown is None else shown
+            matched = nested_barycenter(family, places, layers.problem.mix, 0, seed=self.seed)
             return _Settled([matched.plans(family, i) for i in range(len(layers.problem.states))], matched.trace)
         size = family.groups[0].size
-        problems = compared(layers, family, self.alpha, reach=self.reach, shown=shown)
+        problems = compared(layers, family, self.alpha, reach=self.reach, shown=shown[0] if shown else None)
         blocks = [self._fused(units, size) for units in problems]
         plans = [{family.name: np.stack([one.plans[i] for one in blocks])} for i in range(len(layers.problem.states))]
-        return _Settled(plans, _summed([one.trace for one in blocks]), all(one.converged for one in blocks))
+        return _Settled(
+            plans,
+            _summed([one.trace for one in blocks]),
+            all(one.converged for one in blocks),
+            sum(one.rounding_loss for one in blocks),
+        )
 
     def _fused(self, units: Units, size: int) -> Barycenter:
         """Return the best barycenter of one layer over all starts."""
@@ -192,6 +201,7 @@ class _Settled:
     plans: list[dict[str, NDArray[np.float64]]]
     trace: tuple[float, ...]
     converged: bool = True
+    rounding_loss: float = 0.0
 
 
 def _summed(traces: list[tuple[float, ...]]) -> tuple[float, ...]:

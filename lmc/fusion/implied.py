@@ -11,6 +11,7 @@ from lmc._types import StateDict
 from lmc.alignment.base import AbstractAlignment, Needs
 from lmc.alignment.result import AlignmentResult
 from lmc.datasets import AbstractData
+from lmc.fusion.base import AbstractFusion
 from lmc.fusion.couple import Solver
 from lmc.fusion.problem import Problem
 from lmc.fusion.wasserstein import WassersteinBarycenter
@@ -83,22 +84,34 @@ class BarycenterAlignment(AbstractAlignment):
         module: nn.Module | None = None,
     ) -> AlignmentResult:
         """Fuse A and B in equal shares, and round."""
-        modules = () if module is None else (module, module)
-        looked_at = data if self.on == "activations" else None  # statistics of the fused network are of no use here
-        found = self._barycenter.fuse(Problem((a, b), (spec, spec), spec, (0.5, 0.5), looked_at, modules))
-        permutation = spec.compose(found.permutation(1), spec.inverse(found.permutation(0)))
-        return AlignmentResult(
-            found.method,
-            spec,
-            permutation,
-            objective=-found.objective,
-            objective_name=f"minus the {found.objective_name}",
-            trace=tuple(-value for value in found.trace),
-            converged=found.converged,
-            message=found.message,
-            restarts=(-found.objective,),
-            seconds=found.seconds,
-            seed=self.seed,
-            citation=self.citation,
-            rounding_loss=found.rounding_loss,
-        )
+        return implied(self._barycenter, a, b, spec, data, module)
+
+
+def implied(
+    barycenter: AbstractFusion,
+    a: StateDict,
+    b: StateDict,
+    spec: PermutationSpec,
+    data: AbstractData | None,
+    module: nn.Module | None,
+) -> AlignmentResult:
+    """Fuse A and B in equal shares, and round: B goes through the fused network's order into A's."""
+    modules = () if module is None else (module, module)
+    looked_at = data if barycenter.needs == "data" else None  # statistics of the fused network are of no use here
+    found = barycenter.fuse(Problem((a, b), (spec, spec), spec, (0.5, 0.5), looked_at, modules))
+    permutation = spec.compose(found.permutation(1), spec.inverse(found.permutation(0)))
+    return AlignmentResult(
+        found.method,
+        spec,
+        permutation,
+        objective=-found.objective,
+        objective_name=f"minus the {found.objective_name}",
+        trace=tuple(-value for value in found.trace),
+        converged=found.converged,
+        message=found.message,
+        restarts=(-found.objective,),
+        seconds=found.seconds,
+        seed=found.seed,
+        citation=barycenter.citation,
+        rounding_loss=found.rounding_loss,
+    )

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from lmc._types import StateDict
 from lmc.alignment.families import Family
 from lmc.fusion.fused_gw import Target, Units
-from lmc.fusion.hidden_states import Products
-from lmc.fusion.layers import Layers, Rows
+from lmc.fusion.layers import Layers, Place, Rows
 from lmc.fusion.transport import transport_one
 from lmc.symmetry import Axis, PermutationSpec
 
@@ -119,7 +118,7 @@ def outgoing(layers: Layers, family: Family) -> list[tuple[Rows, ...]]:
 
 
 def compared(
-    layers: Layers, family: Family, alpha: float | str, *, reach: str = "both", shown: Products | None = None
+    layers: Layers, family: Family, alpha: float | str, *, reach: str = "both", shown: Place | None = None
 ) -> list[Units]:
     """Return what the units of a group are compared by, block by block.
 
@@ -129,28 +128,26 @@ def compared(
         The networks, the groups before this one carried to the target's places.
     family : Family
         A group that is matched alone.
-    reach : {"incoming", "both"}
-        Whether weights that read the units count as well, where what they make is known already.
-    shown : list of list of array, optional
-        Inner products of what the units do on examples, to be compared by that in place of their weights.
     alpha : float or "auto"
         Weight of the relations, see :class:`GromovWassersteinBarycenter`.
+    reach : {"incoming", "both"}
+        Whether weights that read the units count as well, where what they make is known already.
+    shown : Place, optional
+        What the units do on examples, to be compared by that in place of their weights.
     """
     problem, group = layers.problem, family.groups[0]
-    places, relations = layers.places(family), recurrent(layers, family)
+    relations = recurrent(layers, family)
     own = relations[0].shape[1] > 0
     if not own:
         relations = [distances(*one, family) for one in zip(problem.specs, problem.states, strict=True)]
-    if shown is not None:
-        return _shown(layers, family, alpha, shown, relations if own else None)
-    parts = [places[0].rows] if places else []
-    parts += outgoing(layers, family) if reach == "both" else []
-    seen = [Rows.joined(one) for one in zip(*parts, strict=True)]
+    seen = [*shown.rows] if shown is not None else _weights(layers, family, reach)
     rows = [one.values.numpy().reshape(group.blocks, len(one.values) // group.blocks, -1) for one in seen]
     squares = [one.squares.numpy().reshape(group.blocks, -1) for one in seen]
+    entries = rows[0].shape[2] / relations[0].shape[1] if rows else 1.0
+    if shown is not None:  # in units of the mean square of a state, not of weights
+        entries = float(np.mean([one.mean() for one in squares])) or 1.0
     found = []
     for block in range(group.blocks):
-        entries = rows[0].shape[2] / relations[0].shape[1] if rows else 1.0
         units = Units(
             [[one[block] @ other[block].T / entries for other in rows] for one in rows],
             [one[block] / entries for one in squares],
@@ -158,28 +155,17 @@ def compared(
             1.0,
             problem.mix,
         )
-        found.append(replace(units, alpha=_weight(units, alpha, group.size / entries if own else None)))
+        balanced = group.size / entries if own and shown is None else None
+        found.append(replace(units, alpha=_weight(units, alpha, balanced)))
     return found
 
 
-def _shown(
-    layers: Layers, family: Family, alpha: float | str, shown: Products, relations: list[NDArray[np.float64]] | None
-) -> list[Units]:
-    """Return units compared by what they do, scaled so that the mean square of a state is one."""
-    group, mix = family.groups[0], layers.problem.mix
-    scale = float(np.mean([np.diagonal(shown[i][i]).mean() for i in range(len(shown))])) or 1.0
-    found = []
-    for block in range(group.blocks):
-        held = [slice(block * len(one[0]) // group.blocks, (block + 1) * len(one[0]) // group.blocks) for one in shown]
-        gram = [
-            [cross[mine, other] / scale for cross, other in zip(row, held, strict=True)]
-            for row, mine in zip(shown, held, strict=True)
-        ]
-        squares = [np.diagonal(one[i]) for i, one in enumerate(gram)]
-        apart = [np.sqrt(np.maximum(s[:, None] + s - 2 * gram[i][i], 0.0))[None] for i, s in enumerate(squares)]
-        units = Units(gram, squares, apart if relations is None else [one[block] for one in relations], 1.0, mix)
-        found.append(replace(units, alpha=_weight(units, alpha, None)))
-    return found
+def _weights(layers: Layers, family: Family, reach: str) -> list[Rows]:
+    """Return the weights of a group's units in every network as rows, none where none can be compared."""
+    places = layers.places(family)
+    parts = [places[0].rows] if places else []
+    parts += outgoing(layers, family) if reach == "both" else []
+    return [Rows.joined(one) for one in zip(*parts, strict=True)]
 
 
 def _weight(units: Units, alpha: float | str, balanced: float | None) -> float:

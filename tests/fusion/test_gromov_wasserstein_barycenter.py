@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lmc import find_symmetries, fuse
+from lmc import align, find_symmetries, fuse
 from lmc._errors import UsageError
 from lmc.fusion.fused_gw import Pairing, Target, Units, barycenter, objective, transported
 from lmc.testing import planted_pair, tiny_mlp
@@ -151,6 +151,34 @@ def test_layers_that_do_not_read_themselves_are_compared_by_distances():
     spec = find_symmetries(model, torch.zeros(1, 6))
     b, answer = planted_pair(model.state_dict(), spec, noise=0.1, seed=3)
     assert found(fuse([model.state_dict(), b], spec, method="gwb"), answer) == 1.0
+
+
+def test_hidden_states_find_it_and_networks_of_other_widths_meet():
+    model, spec, a = reader(nn.LSTM, hidden=8, num_layers=2)
+    x = torch.randn(40, 5, 2, generator=torch.Generator().manual_seed(3))
+    given = {"data": (x, torch.zeros(40, dtype=torch.int64)), "modules": model}
+    b, answer = planted_pair(a, spec, noise=0.1, seed=0)
+    assert found(fuse([a, b], spec, method="gwb?on=activations&starts=2", **given), answer) == 1.0
+    with pytest.raises(UsageError, match="data="):
+        fuse([a, b], spec, method="gwb?on=activations")
+    # Into a third width, each network run by its own module.
+    other, wider, c = reader(nn.LSTM, hidden=6, num_layers=2)
+    third, target, _ = reader(nn.LSTM, hidden=7, num_layers=2)
+    for method in ("gwb?on=activations&starts=1", "gwb?starts=1"):
+        result = fuse(
+            [a, c], [spec, wider], target=target, method=method, **{**given, "modules": [model, other], "module": third}
+        )
+        third.load_state_dict(result.state)
+        assert result.couplings[1]["rnn.weight_ih_l0"].plan.shape == (1, 7, 6)
+        assert all(torch.isfinite(tensor).all() for tensor in result.state.values())
+
+
+def test_the_permutation_it_implies_aligns():
+    _, spec, a = reader(nn.GRU, hidden=12, features=1)
+    b, answer = planted_pair(a, spec, noise=0.1, seed=4)
+    aligned = align(a, b, spec, method="gwb?starts=2")
+    assert all(np.array_equal(aligned.permutation[name], perm) for name, perm in answer.items())
+    assert aligned.rounding_loss == 0.0 and aligned.citation
 
 
 def test_networks_are_left_alone_and_the_seed_decides():
