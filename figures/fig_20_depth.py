@@ -1,12 +1,8 @@
-"""Barrier against depth with and without alignment."""
+"""The barrier against depth, as in Entezari; measured by analyses/20_width_depth.py."""
 
-from pathlib import Path
+from common import result, save
 
-import xarray as xr
+from lmc.plotting import plot_scaling
 
-from lmc.plotting import plot_scaling, save_figure
-
-ROOT = Path(__file__).parents[1]
-study = xr.load_dataset(ROOT / "data" / "20_width_depth.nc")
-artists = plot_scaling(study, x="depth", variable="depth_loss_barrier", log="")
-save_figure(artists.figure, ROOT / "figures" / "out" / "20_depth.png")
+study = result("20_width_depth").sel(measured_on="test")
+save(plot_scaling(study, variable="depth_error_barrier").figure, "20_depth")

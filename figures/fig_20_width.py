@@ -1,12 +1,8 @@
-"""Barrier against width with and without alignment."""
+"""The barrier against width, as in Git Re-Basin and Entezari; measured by analyses/20_width_depth.py."""
 
-from pathlib import Path
+from common import result, save
 
-import xarray as xr
+from lmc.plotting import plot_scaling
 
-from lmc.plotting import plot_scaling, save_figure
-
-ROOT = Path(__file__).parents[1]
-study = xr.load_dataset(ROOT / "data" / "20_width_depth.nc")
-artists = plot_scaling(study, x="width", variable="width_loss_barrier", log="x")
-save_figure(artists.figure, ROOT / "figures" / "out" / "20_width.png")
+study = result("20_width_depth").sel(measured_on="test")
+save(plot_scaling(study, variable="width_loss_barrier").figure, "20_width")

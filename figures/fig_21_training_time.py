@@ -1,12 +1,13 @@
-"""Barrier along training as it is and by the permutation found at its end."""
+"""The barrier along training, as in Git Re-Basin and Sharma; measured by analyses/21_training_time.py."""
 
-from pathlib import Path
+from common import result, save
 
-import xarray as xr
+from lmc.plotting import plot_scaling
 
-from lmc.plotting import plot_scaling, save_figure
-
-ROOT = Path(__file__).parents[1]
-study = xr.load_dataset(ROOT / "data" / "21_training_time.nc")
-artists = plot_scaling(study, x="epoch", variable="loss_barrier", log="")
-save_figure(artists.figure, ROOT / "figures" / "out" / "21_training_time.png")
+labels = {
+    "none": "not aligned",
+    "weights": "matched at this epoch",
+    "final": "by the permutation found after the last epoch",
+    "random": "by a random permutation",
+}
+save(plot_scaling(result("21_training_time"), labels=labels).figure, "21_training_time")

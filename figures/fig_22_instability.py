@@ -1,12 +1,9 @@
-"""Barrier between children of one parent against the steps that they share."""
+"""The barrier between children of one parent, as in Frankle; measured by analyses/22_instability.py."""
 
-from pathlib import Path
+from common import result, save
 
-import xarray as xr
+from lmc.plotting import plot_scaling
 
-from lmc.plotting import plot_scaling, save_figure
-
-ROOT = Path(__file__).parents[1]
-study = xr.load_dataset(ROOT / "data" / "22_instability.nc")
-artists = plot_scaling(study, x="step", variable="error_barrier", log="y", horizontal={"stable under 2%": 0.02})
-save_figure(artists.figure, ROOT / "figures" / "out" / "22_instability.png")
+stable = {"stable: under 2% (Frankle)": 0.02}
+study = result("22_instability")
+save(plot_scaling(study, x="step", variable="error_barrier", horizontal=stable).figure, "22_instability")

@@ -1,12 +1,8 @@
-"""Barrier against the learning rate with plain and covariance-weighted matching."""
+"""The barrier against the learning rate, as in Ferbach; measured by analyses/23_dimension.py."""
 
-from pathlib import Path
+from common import result, save
 
-import xarray as xr
+from lmc.plotting import plot_scaling
 
-from lmc.plotting import plot_scaling, save_figure
-
-ROOT = Path(__file__).parents[1]
-study = xr.load_dataset(ROOT / "data" / "23_dimension.nc")
-artists = plot_scaling(study, x="lr", variable="loss_barrier", log="x")
-save_figure(artists.figure, ROOT / "figures" / "out" / "23_dimension.png")
+labels = {"weights": "weight matching", "covariance": "weight matching, covariance of activations"}
+save(plot_scaling(result("23_dimension"), labels=labels).figure, "23_learning_rate")

@@ -1,19 +1,14 @@
-"""Error barrier of matched networks against depth, before and after their statistics are repaired."""
+"""Matched networks against depth, before and after REPAIR, as in Jordan and others; by analyses/24_repair.py."""
 
-from pathlib import Path
+from common import result, save
 
-import xarray as xr
+from lmc.plotting import plot_scaling
 
-from lmc.plotting import plot_scaling, save_figure
-
-ROOT = Path(__file__).parents[1]
-study = xr.load_dataset(ROOT / "data" / "24_repair.nc")
-for norm in study.norm.values:
-    matched = study[["error_barrier"]].sel(norm=norm, alignment="weights").rename(stage="alignment")
-    whole = (
-        study.drop_dims(["alignment", "stage"])
-        .drop_vars(["alignment", "stage"], errors="ignore")
-        .merge(matched.drop_vars(["alignment"], errors="ignore"))
-    )
-    artists = plot_scaling(whole.assign_attrs(study.attrs), x="depth", variable="error_barrier", log="")
-    save_figure(artists.figure, ROOT / "figures" / "out" / f"24_repair_{norm}.png")
+study = result("24_repair")
+study["stage"].attrs = study["alignment"].attrs  # the lines of these figures
+for norm, repair in {"batch": "BatchNorm reset", "none": "REPAIR"}.items():
+    matched = study[["error_barrier"]].sel(norm=norm, alignment="weights").drop_vars("alignment")
+    claims = study[[name for name in study.variables if {"claim"} <= set(study[name].dims)]]
+    whole = claims.merge(matched.rename(stage="alignment")).assign_attrs(study.attrs)
+    labels = {"before": f"weight matching (norm: {norm})", "after": f"weight matching, {repair}"}
+    save(plot_scaling(whole, x="depth", variable="error_barrier", labels=labels).figure, f"24_repair_{norm}")

@@ -1,12 +1,7 @@
-"""Barrier along iterative pruning as it is and by the dense permutation."""
+"""The barrier along iterative pruning; measured by analyses/25_pruning.py."""
 
-from pathlib import Path
+from common import result, save
 
-import xarray as xr
+from lmc.plotting import plot_scaling
 
-from lmc.plotting import plot_scaling, save_figure
-
-ROOT = Path(__file__).parents[1]
-study = xr.load_dataset(ROOT / "data" / "25_pruning.nc")
-artists = plot_scaling(study, x="density", variable="loss_barrier", log="x")
-save_figure(artists.figure, ROOT / "figures" / "out" / "25_pruning.png")
+save(plot_scaling(result("25_pruning"), x="density", variable="loss_barrier").figure, "25_pruning")

@@ -117,7 +117,9 @@ def plot_scaling(
     references = (horizontal or {}, vertical or {})
     named = {name: (labels or {}).get(name, name) for name in points.alignment}
     if given is not None:
-        return _draw(dict(zip(panels, given, strict=True)), points, log, references, named, below=None, columns=_COLUMNS)
+        return _draw(
+            dict(zip(panels, given, strict=True)), points, log, references, named, below=None, columns=_COLUMNS
+        )
     with house_style(size):
         width, height = SIZES[size]
         figure = Figure()

@@ -98,8 +98,8 @@ def _of_sweep(dataset: xr.Dataset, metric: str, baseline: str) -> tuple[xr.DataA
 
 
 def _of_study(dataset: xr.Dataset, metric: str, variable: str | None) -> tuple[xr.DataArray, xr.DataArray | None, str]:
-    known = dataset.data_vars.items()
-    names = [str(name) for name, one in known if {"pair", "alignment"} <= set(one.dims) and varying(one)]
+    known = {str(name): _rows_and_pairs(one) for name, one in dataset.data_vars.items()}
+    names = [name for name, one in known.items() if {"pair", "alignment"} <= set(one.dims) and varying(one)]
     if variable is None:
         variable = next((name for name in names if name.endswith(f"{metric}_barrier")), None)
     if not names:
@@ -108,12 +108,20 @@ def _of_study(dataset: xr.Dataset, metric: str, variable: str | None) -> tuple[x
         )
     if variable not in names:
         raise unknown("variable", str(variable or metric), names)
-    values = dataset[variable]
+    values = known[str(variable)]
     words = _with_units(values.attrs["long_name"], values)
     for extra in sorted(set(map(str, values.dims)) - {"pair", "alignment", *varying(values)}):
         words += f", {extra.replace('_', ' ')} {values[extra].values[0]}" if extra in values.coords else ""
         values = values.isel({extra: 0})  # the first is what the study is about; sel chooses another
     return values, dataset.get(f"{variable}_ci"), words
+
+
+def _rows_and_pairs(values: xr.DataArray) -> xr.DataArray:
+    """Name what a study has lines for, and what it repeats, as a sweep does."""
+    texts = [dim for dim in values.dims if dim != "pair" and dim in values.coords and values[dim].dtype.kind in "UO"]
+    if "alignment" not in values.dims and texts:
+        values = values.rename({texts[0]: "alignment"})
+    return values.rename(seed="pair") if "pair" not in values.dims and "seed" in values.dims else values
 
 
 def _with_units(words: str, values: xr.DataArray) -> str:

@@ -1,9 +1,0 @@
-"""The barrier against the learning rate, as in Ferbach; measured by analyses/23_dimension.py."""
-
-from common import result, save
-
-from lmc.plotting import plot_scaling
-
-study = result("23_dimension")
-labels = {"weights": "weight matching", "covariance": "weight matching, covariance of activations"}
-save(plot_scaling(study, labels=labels).figure, "learning-rate")
