@@ -33,7 +33,7 @@ def report(
     output
         HTML file to write; report.html by default.
     title
-        Heading of the page; by default that of the first result.
+        Heading of the page; by default the networks that it is about.
     """
     from lmc.report import write_report
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from lmc.plotting import plot_adaptive
-from lmc.report.html import Content, code, table
+from lmc.report.html import Content, code, listed, table
 from lmc.report.literal import literal
 from lmc.report.section import (
     Section,
@@ -33,9 +33,9 @@ def adaptive_section(dataset: xr.Dataset) -> Section:
         share = float(one["evaluations"]) / float(dataset["evaluations_full"])
         rows.append([code(name), verdict, interval, f"{100 * share:.1f}%"])
         spoken.append(f"{name}: {interval}{unit}, {verdict}.")
-        told.append([code(name), f" is {verdict}, "])
+        told.append([code(name), f" is {verdict}"])
     start = f"The {metric} barrier between {between(attrs)} against a tolerance of {tolerance}: "
-    finding: Content = [start, told, f"at a confidence of {confidence(attrs)}."]
+    finding: Content = [start, listed(told, f", at a confidence of {confidence(attrs)}.")]
     alt = f"Height of the {metric} above the baseline at every position that was looked at. {' '.join(spoken)}"
     caption = f"Height above the {attrs['baseline']}; bars are {confidence(attrs)} bounds; dashed: the tolerance."
     head = ["alignment", "verdict", heading(f"{metric} barrier", dataset["barrier"]), "evaluations"]

@@ -23,9 +23,11 @@ def alignment_section(dataset: xr.Dataset) -> Section:
         method.append(
             f"It maximises {attrs['objective_name']}: {number(dataset['final_objective'].item())} at the end."
         )
-    if "plan_mass" in dataset:
+    loss = float(dataset["rounding_loss"])
+    if "plan_mass" in dataset and loss:
         method.append(
-            f"Rounding the plan to a permutation costs {number(dataset['rounding_loss'].item())} of the objective."
+            f"In the objective the permutation is {number(abs(loss))} {'worse' if loss > 0 else 'better'} than the plan "
+            "that it was rounded from."
         )
     finding: list[Content] = [
         [

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from lmc.plotting import plot_barrier
-from lmc.report.html import Content, Html, code, table
+from lmc.report.html import Content, Html, code, listed, table
 from lmc.report.literal import literal
 from lmc.report.section import (
     Section,
@@ -87,8 +87,7 @@ def _finding(dataset: xr.Dataset) -> list[Content]:
     parts: list[Content] = [where, "with ", told(best), " above the chord between the two ends"]
     if not rest:
         return [[*parts, "."]]
-    others = [[told(row), "; with " if row != rest[-1] else ""] for row in rest]
-    return [[*parts, f": the least of {len(names)}. With ", others, "."]]
+    return [[*parts, f": the least of {len(names)}. With ", listed(map(told, rest))]]
 
 
 def _caption(dataset: xr.Dataset, metric: str) -> Content:
@@ -166,17 +165,12 @@ def _method(dataset: xr.Dataset) -> list[Content]:
     messages = dataset.get("alignment_message")
     if settings:
         said = {} if messages is None else dict(zip(_rows(dataset), map(str, messages.values), strict=True))
-        told.append(
-            [
-                "Alignments: ",
-                [
-                    [code(name), " is ", code(setting), f" ({said[name]})" if said.get(name) else "", "; "]
-                    for name, setting in settings.items()
-                ],
-                code("none"),
-                " is B as it is.",
-            ]
-        )
+        ways = [
+            [code(name), " is ", code(setting), f" ({said[name]})" if said.get(name) else ""]
+            for name, setting in settings.items()
+        ]
+        plain = [[code("none"), " is B as it is"]] if "none" in _rows(dataset) else []
+        told.append(["Alignments: ", listed([*plain, *ways])])
     for name, label in (("interpolation", "Path"), ("repair", "Statistics"), ("batchnorm", "BatchNorm")):
         if str(attrs.get(name, "")) not in ("", "none in the network"):
             told.append(f"{label}: {attrs[name]}.")

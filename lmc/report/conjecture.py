@@ -15,6 +15,7 @@ from lmc.report.section import (
     heading,
     need,
     number,
+    short_names,
     shown_if_drawn,
     units,
     with_interval,
@@ -31,7 +32,7 @@ _MOST_MODELS = 14
 
 def conjecture_section(dataset: xr.Dataset) -> Section:
     """Return what is said about a result of kind ``conjecture``."""
-    need(dataset, "summary", "metric", "tolerance", "caveats")
+    need(dataset, "summary", "metric", "tolerance")
     used = [str(m) for m, s in zip(dataset["model"].values, dataset["model_status"].values, strict=True) if s == "used"]
     tables = [_matrix(dataset, used)] if 2 < len(used) <= _MOST_MODELS else []
     tables += [_pairs(dataset), _tries(dataset)]
@@ -96,9 +97,10 @@ def _matrix(dataset: xr.Dataset, used: list[str]) -> Html:
     for pair, (a, b) in enumerate(_pairs_of(dataset)):
         verdict = str(dataset["verdict"].values[pair])
         cells[frozenset((a, b))] = [_verdict(verdict), el("br"), _barrier(dataset, pair)]
-    rows = [[code(a), *("" if a == b else cells.get(frozenset((a, b)), "") for b in used)] for a in used]
+    short = short_names(used)
+    rows = [[code(short[a]), *("" if a == b else cells.get(frozenset((a, b)), "") for b in used)] for a in used]
     caption = f"Verdict and {_barrier_heading(dataset)} of every pair"
-    return table(caption, ["", *map(code, used)], rows)
+    return table(caption, ["", *(code(short[name]) for name in used)], rows)
 
 
 def _pairs(dataset: xr.Dataset) -> Html:
@@ -175,7 +177,7 @@ def _method(dataset: xr.Dataset) -> list[Content]:
     return [
         [
             "For each pair the methods ",
-            [[code(name), " "] for name in map(str, dataset["alignment"].values)],
+            [[code(name), ", "] for name in map(str, dataset["alignment"].values)],
             f"were tried in this order until one connected it ({counted} barriers in all), on {examples_of(dataset)} "
             f"at {dataset.sizes['t']} positions of the path.",
         ],

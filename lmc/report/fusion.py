@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from lmc.report.html import Content, Html, code, table
+from lmc.report.html import Content, Html, code, listed, table
 from lmc.report.section import (
     Section,
     Shown,
@@ -69,8 +69,8 @@ def _finding(dataset: xr.Dataset) -> list[Content]:
     ):
         if found is not None:
             name = _roles(dataset)[found][0]
-            told.append([f"{label} ", code(name), f" {_cell(dataset, measure, found)}{units(dataset[measure])}; "])
-    return [[f"{measure.capitalize()} on {examples_of(dataset)}: ", told]]
+            told.append([f"{label} ", code(name), f" {_cell(dataset, measure, found)}{units(dataset[measure])}"])
+    return [[f"{measure.capitalize()} on {examples_of(dataset)}: ", listed(told)]]
 
 
 def _cell(dataset: xr.Dataset, measure: str, row: int) -> str:

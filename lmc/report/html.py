@@ -93,6 +93,14 @@ def bullets(items: Iterable[Content]) -> Html | None:
     return el("ul", lines) if lines else None
 
 
+def listed(items: Iterable[Content], last: str = ".") -> list[Content]:
+    """Return items as one sentence, semicolons between them."""
+    parts: list[Content] = []
+    for item in items:
+        parts += ["; ", item] if parts else [item]
+    return [*parts, last]
+
+
 def code(text: object) -> Html:
     """Return a name or a command as it was typed."""
     return el("code", str(text))

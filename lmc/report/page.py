@@ -16,6 +16,7 @@ from lmc.report.section import Section, Shown
 from lmc.report.svg import inline_svg
 from lmc.report.terms import TERMS
 
+_REM_PER_INCH = 8.25
 _STYLE = Path(__file__).with_name("page.css")
 
 
@@ -99,8 +100,9 @@ def _result(at: str, name: str, section: Section) -> Html:
 
 
 def _figure(name: str, shown: Shown) -> Html:
-    caption = el("figcaption", shown.caption)
-    return el("figure", inline_svg(shown.figure, name, shown.alt), caption, class_="wide" if shown.wide else None)
+    # On paper its own size; on a screen, which is looked at from further away, somewhat larger.
+    width = f"width: {_REM_PER_INCH * shown.figure.bbox.width / shown.figure.dpi:.1f}rem"
+    return el("figure", inline_svg(shown.figure, name, shown.alt), el("figcaption", shown.caption), style=width)
 
 
 def _terms(sections: Sequence[Section]) -> Html:

@@ -17,8 +17,6 @@ from lmc.plotting import plot
 from lmc.report.html import Content, Html
 from lmc.report.literal import literal
 
-_WIDE = 4.5  # inches, from which on a figure has a line of the page to itself
-
 
 @dataclass(frozen=True)
 class Shown:
@@ -27,7 +25,6 @@ class Shown:
     figure: Figure | SubFigure
     alt: str
     caption: Content
-    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ def shown_if_drawn(dataset: xr.Dataset, kind: str | None, alt: str, caption: Con
         figure = plot(literal(dataset), kind, **settings).figure
     except UsageError:
         return []
-    return [Shown(figure, alt, caption, wide=figure.bbox.width > _WIDE * figure.dpi)]
+    return [Shown(figure, alt, caption)]
 
 
 def need(dataset: xr.Dataset, *names: str) -> None:
@@ -146,6 +143,12 @@ def checkpoint_names(attrs: Mapping[Any, Any]) -> dict[str, str]:
     if len(set(short.values())) == len(short):
         return short
     return {letter: "/".join(source.parts[-2:]) for letter, source in sources.items()}
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Return names without their folders, where they stay apart."""
+    short = {name: PurePath(name).name or name for name in names}
+    return short if len(set(short.values())) == len(set(names)) else {name: name for name in names}
 
 
 def between(attrs: Mapping[Any, Any]) -> str:

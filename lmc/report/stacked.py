@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-from lmc.report.html import code, table
+from lmc.report.html import code, listed, table
 from lmc.report.section import (
     Section,
     confidence,
@@ -30,12 +30,12 @@ def stacked_section(dataset: xr.Dataset) -> Section:
     label = heading("Loss barrier", dataset["loss_barrier"])
     means = [number(mean) for mean in chord.mean(axis=0)]
     unit = units(dataset["loss_barrier"])
-    told = [[code(name), f" {mean}{unit}; "] for name, mean in zip(names, means, strict=True)]
+    told = [[code(name), f" {mean}{unit}"] for name, mean in zip(names, means, strict=True)]
     spoken = "; ".join(f"{name} {mean}" for name, mean in zip(names, means, strict=True))
     alt = f"Loss along the paths of {len(rows)} pairs, {examples_of(dataset)}. Mean barriers: {spoken}."
     return Section(
         title=f"Barriers of {len(rows)} pairs",
-        finding=[[f"Mean loss barrier of {len(rows)} pairs on {examples_of(dataset)}: ", told]],
+        finding=[[f"Mean loss barrier of {len(rows)} pairs on {examples_of(dataset)}: ", listed(told)]],
         figures=shown_if_drawn(dataset, None, alt, "Loss along the path of each pair."),
         tables=[table(f"{label} of each pair [{confidence(dataset.attrs)} interval]", ["pair", *names], rows)],
         method=[f"Loss on {examples_of(dataset)}, at {dataset.sizes['t']} positions of each path."],

@@ -7,7 +7,7 @@ import xarray as xr
 
 from lmc._errors import UsageError
 from lmc.plotting.kinds import natural_figure
-from lmc.report.html import Content, Html, code, table
+from lmc.report.html import Content, Html, code, listed, table
 from lmc.report.section import (
     Section,
     Shown,
@@ -15,6 +15,7 @@ from lmc.report.section import (
     examples_of,
     heading,
     number,
+    short_names,
     shown_if_drawn,
     units,
     with_interval,
@@ -70,8 +71,8 @@ def _finding(dataset: xr.Dataset) -> Content:
         values = _chord(dataset).sel(alignment=name).values
         values = values[np.isfinite(values)]
         middle = number(np.median(values)) if values.size else "n/a"
-        told.append([code(name), f" {middle}{units(dataset['loss_barrier'])} over {values.size:,} pairs; "])
-    return ["Median loss barrier: ", told]
+        told.append([code(name), f" {middle}{units(dataset['loss_barrier'])} over {values.size:,} pairs"])
+    return ["Median loss barrier: ", listed(told)]
 
 
 def _spread(dataset: xr.Dataset) -> Html:
@@ -91,9 +92,10 @@ def _pairs(dataset: xr.Dataset) -> Html:
     names = [str(name) for name in dataset["alignment"].values]
     values = _chord(dataset).values
     bounds = dataset["loss_barrier_ci"].sel(baseline="chord").transpose("pair", "alignment", "bound").values
+    short = short_names([*map(str, dataset["a"].values), *map(str, dataset["b"].values)])
     rows = [
         [
-            f"{a} and {b}",
+            f"{short[str(a)]} and {short[str(b)]}",
             *(with_interval(values[pair, i], bounds[pair, i]) for i in range(len(names))),
         ]
         for pair, (a, b) in enumerate(zip(dataset["a"].values, dataset["b"].values, strict=True))

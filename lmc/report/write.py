@@ -19,7 +19,7 @@ from lmc.report.basin import basin_section
 from lmc.report.conjecture import conjecture_section
 from lmc.report.fusion import fusion_section
 from lmc.report.page import make_page
-from lmc.report.section import Section
+from lmc.report.section import Section, between
 from lmc.report.study import study_section
 from lmc.report.sweep import sweep_section
 
@@ -49,7 +49,7 @@ def write_report(results: Result | Sequence[Result], path: str | os.PathLike[str
     path : path-like
         HTML file; an existing one is replaced only when the new one is complete.
     title : str, optional
-        Heading of the page; by default that of the first result.
+        Heading of the page; by default the networks that it is about.
 
     Returns
     -------
@@ -81,7 +81,13 @@ def make_report(results: Result | Sequence[Result], *, title: str | None = None)
         for message in (r"Glyph \d+ .* missing from", "constrained_layout not applied"):
             warnings.filterwarnings("ignore", message, UserWarning)
         described = [(name, dataset, _described(name, dataset)) for name, dataset in opened]
-        return make_page(title or described[0][2].title, described)
+        return make_page(title or _title(opened), described)
+
+
+def _title(opened: Sequence[tuple[str, xr.Dataset]]) -> str:
+    """Return which networks the page is about, where all results are about the same."""
+    about = {between(dataset.attrs) for _, dataset in opened if "a_source" in dataset.attrs}
+    return "Linear mode connectivity" + (f" of {about.pop()}" if len(about) == 1 else "")
 
 
 def _opened(result: Result, place: int) -> tuple[str, xr.Dataset]:
