@@ -15,7 +15,7 @@ from sweep import slow_runs
 from lmc import checkpoints
 from lmc.sweep import InProcess, ProcessPool, collect, make_plan, read_sweep, run_sweep
 
-WAIT = 240
+WAIT = 900
 
 
 def wait_for_units(process, results: Path, count: int) -> None:
