@@ -55,7 +55,7 @@ mutate: $(STAMPS)/group-test ## take every symmetry rule away in turn: is it mis
 STUDIES := $(patsubst analyses/%.py,study-%,$(sort $(wildcard analyses/[12][0-9]_*.py)))
 
 analyses: $(STUDIES) ## run the studies, into data/ (an hour; -j2 runs two at a time); what was interrupted goes on
-	$(BIN)/python analyses/30_findings.py
+	$(BIN)/python analyses/40_findings.py
 
 study-%: $(STAMPS)/lmc # one study: make study-21_training_time
 	@begin=$$(date +%s); $(BIN)/python analyses/$*.py && echo "$*: $$(($$(date +%s) - begin)) s"
