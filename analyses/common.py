@@ -118,7 +118,7 @@ class Study:
                 for name, given in variables.items()
                 if name not in coords
             },
-            {name: (name, np.asarray(given[1])) for name, given in coords.items()},
+            {name: (name, np.asarray(given[1]), _label(name)) for name, given in coords.items()},
         ).assign_coords(claim=[claim.name for claim in claims], bound=list(schema.BOUNDS))
         dataset = dataset.assign(
             estimate=("claim", [claim.value for claim in claims]),
@@ -144,6 +144,10 @@ class Study:
         print(f"wrote {self._output}, {size:.0f} kB; its parts took {attrs['cpu_seconds']:.0f} s of one processor")
         self._folder.close()
         return dataset
+
+
+def _label(name: str) -> dict[str, str]:
+    return {} if name in schema.STUDY else {"long_name": name.replace("_", " "), "units": "1"}
 
 
 def network(reference: str, data: Any, seed: int) -> Any:

@@ -1,6 +1,6 @@
 """Write docs/findings.md from the results of the studies in data/, so that no number on the page is typed by hand.
 
-python analyses/30_findings.py
+python analyses/40_findings.py
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import xarray as xr
 from lmc import schema
 
 ROOT = Path(__file__).parents[1]
-DATA, PAGE = ROOT / "data", ROOT / "docs" / "findings.md"
+DATA, PAGE, DRAWN = ROOT / "data", ROOT / "docs" / "findings.md", ROOT / "docs" / "img" / "gallery"
 
 TITLES = {
     "20_width_depth": "Width and depth",
@@ -26,14 +26,15 @@ TITLES = {
     "26_wild": "Checkpoints in the wild",
 }
 FIGURES = {
-    "20_width_depth": ("20_width", "20_depth"),
-    "21_training_time": ("21_training_time",),
-    "22_instability": ("22_instability",),
-    "23_dimension": ("23_dimension",),
-    "24_repair": ("24_repair_batch", "24_repair_none"),
-    "25_pruning": ("25_pruning",),
+    "20_width_depth": ("width", "depth"),
+    "21_training_time": ("epoch",),
+    "22_instability": ("instability",),
+    "23_dimension": ("learning-rate",),
+    "24_repair": ("statistics-depth",),
+    "25_pruning": ("pruning",),
     "26_wild": (),
 }
+"""Names of the pictures that `make gallery` puts into docs/img/gallery."""
 
 
 def means(study: xr.Dataset, name: str, **chosen: object) -> list[str]:
@@ -114,13 +115,14 @@ def section(name: str, study: xr.Dataset) -> str:
         unit = "" if one.claim_unit.item() == "1" else f" {one.claim_unit.item()}"
         number = f"{_number(one.estimate.item())} [{_number(low)}, {_number(high)}]{unit}"
         rows.append(f"| {one.claim.item()} | {number} | {one.literature.item()} | {one.outcome.item()} |")
-    shown = ", ".join(f"`figures/fig_{one.removesuffix('_batch').removesuffix('_none')}.py`" for one in FIGURES[name])
-    drawn = f" Drawn by {', '.join(dict.fromkeys(shown.split(', ')))}." if shown else ""
+    drawn = [
+        f"![{TITLES[name]}: {one}](img/gallery/{one}.png)" for one in FIGURES[name] if (DRAWN / f"{one}.png").exists()
+    ]
     origin = f"`python analyses/{name}.py`, {study.attrs.get('data', 'shared checkpoints')}."
-    first = textwrap.fill(f"{study.attrs['study']} {origin}{drawn}", 120, break_long_words=False)
+    first = textwrap.fill(f"{study.attrs['study']} {origin}", 120, break_long_words=False)
     second = textwrap.fill(remark(name, study), 120, break_on_hyphens=False)
     table = "\n".join(["| claim | measured | literature | |", "|---|---|---|---|", *rows])
-    return "\n\n".join([f"## {TITLES[name]}", first, second, table])
+    return "\n\n".join([f"## {TITLES[name]}", first, second, *([" ".join(drawn)] if drawn else []), table])
 
 
 def _number(value: float) -> str:
@@ -139,7 +141,7 @@ head = f"""# Findings
 What the literature says about linear mode connectivity, tried again at a size that a laptop can do: MLPs and a small
 CNN on the first images of MNIST, SGD, three to five seeds each. Of {len(outcomes)} claims, {counts["reproduced"]} show
 here, {counts["not reproduced"]} do not, and {counts["undecided"]} stay undecided. Everything on this page is written by
-`python analyses/30_findings.py` from the results in `data/`; `make analyses` makes those again, `make figures` draws
+`python analyses/40_findings.py` from the results in `data/`; `make analyses` makes those again, `make figures` draws
 them. Intervals are 95% over the draw of the runs: the node bootstrap where pairs share models, Student's where
 runs are independent, over examples for the counterexample. A claim is reproduced where its interval lies wholly on the
 literature's side; a published number, where the estimate is within a factor of 2 of it. Small networks on an easy
