@@ -1,8 +1,9 @@
 """Fusion of two, four and six networks, and across widths: barycenters beside transport and the plain average.
 
-Networks 784-200-100-50-10 with biases, trained apart on MNIST as Singh and Jaggi train theirs (SGD with a small step)
-for two epochs, tested on all 10,000 test images; then narrow and wide ones into a third width, and one network into twice its widths. Then networks with BatchNorm and with
-attention, whose statistics are measured anew. Writes data/11_fusion_widths.csv; about ten minutes on a laptop:
+Networks 784-200-100-50-10 with biases, trained apart on MNIST as Singh and Jaggi train theirs (SGD with a small step),
+two epochs, tested on all 10,000 test images; then narrow and wide ones into a third width, and one network into twice
+its widths. Then networks with BatchNorm and with attention, whose statistics are measured anew. Writes
+data/11_fusion_widths.csv; about ten minutes on a laptop:
 
     python analyses/11_fusion_widths.py
 
@@ -28,7 +29,7 @@ TRAINING = {
     "optimizer": "sgd",
     "momentum": 0.5,
     "batch_size": 64,
-    "schedule": "constant",
+    "schedule": "none",
 }
 METHODS = (
     "vanilla",
