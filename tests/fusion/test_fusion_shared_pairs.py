@@ -10,21 +10,20 @@ from lmc.evaluation import evaluate_state
 pytestmark = pytest.mark.shared
 
 PAIRS = {
-    "cnn-bn-16-32": ("mnist?normalize=none", (1, 28, 28), "wb"),
-    "resnet-cifar-tutorial": ("cifar10-4k?normalize=none", (3, 32, 32), "wb?on=activations&examples=100"),
+    "cnn-bn-16-32": ("mnist?normalize=none", (1, 28, 28), "wb", 2000),
+    "resnet-cifar-tutorial": ("cifar10-4k?normalize=none", (3, 32, 32), "wb?on=activations&examples=100", 400),
 }
 
 
 @pytest.mark.parametrize("folder", PAIRS)
 def test_fused_with_statistics_recomputed_it_beats_the_average_by_twenty_points(shared_data, folder: str):
-    data, shape, method = PAIRS[folder]
+    data, shape, method, examples = PAIRS[folder]
     names = (str(shared_data / f"checkpoints/{folder}/{end}.ckpt") for end in "ab")
     pair = pipeline.load_pair(*names, input_shape=shape, num_classes=10)
     module = pair.a.architecture.module
     spec = find_symmetries(module, pair.a.architecture.example_inputs(seed=0)[0])
-    counts = (("train", 500), ("test", examples))
-        open_data(f"{data}&limit={count}", split, shared_data) for count, split in ((500, "train"), (400, "test"))
-    )
+    limits = {"train": 500, "test": examples}
+    train, test = (open_data(f"{data}&limit={count}", split, shared_data) for split, count in limits.items())
     found = {}
     for one in ("vanilla", method):
         state = fuse([pair.a.state, pair.b.state], spec, method=one, data=train, modules=module).state
