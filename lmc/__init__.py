@@ -70,12 +70,16 @@ if TYPE_CHECKING:
     from lmc.pipeline import save_curve as save_curve
     from lmc.plotting import plot_adaptive as plot_adaptive
     from lmc.plotting import plot_barrier as plot_barrier
+    from lmc.plotting import plot_barrier_matrix as plot_barrier_matrix
+    from lmc.plotting import plot_barrier_panels as plot_barrier_panels
     from lmc.plotting import plot_basin as plot_basin
     from lmc.plotting import plot_basin_surface as plot_basin_surface
     from lmc.plotting import plot_coupling as plot_coupling
     from lmc.plotting import plot_examples as plot_examples
     from lmc.plotting import plot_fusion_table as plot_fusion_table
     from lmc.plotting import plot_matching as plot_matching
+    from lmc.plotting import plot_scaling as plot_scaling
+    from lmc.plotting import plot_verdicts as plot_verdicts
     from lmc.plotting import save_figure as save_figure
     from lmc.report import write_report as write_report
     from lmc.symmetry import PermutationSpec as PermutationSpec
@@ -148,12 +152,16 @@ _HOME = {
     "open_data": "lmc.datasets",
     "plot_adaptive": "lmc.plotting",
     "plot_barrier": "lmc.plotting",
+    "plot_barrier_matrix": "lmc.plotting",
+    "plot_barrier_panels": "lmc.plotting",
     "plot_basin": "lmc.plotting",
     "plot_basin_surface": "lmc.plotting",
     "plot_coupling": "lmc.plotting",
     "plot_examples": "lmc.plotting",
     "plot_fusion_table": "lmc.plotting",
     "plot_matching": "lmc.plotting",
+    "plot_scaling": "lmc.plotting",
+    "plot_verdicts": "lmc.plotting",
     "repair": "lmc.interpolation",
     "reset_batchnorm": "lmc.interpolation",
     "resolve": "lmc.architectures",
