@@ -26,8 +26,8 @@ def alignment_section(dataset: xr.Dataset) -> Section:
     loss = float(dataset["rounding_loss"])
     if "plan_mass" in dataset and loss:
         method.append(
-            f"In the objective the permutation is {number(abs(loss))} {'worse' if loss > 0 else 'better'} than the plan "
-            "that it was rounded from."
+            f"In the objective the permutation is {number(abs(loss))} {'worse' if loss > 0 else 'better'} than the "
+            "plan that it was rounded from."
         )
     finding: list[Content] = [
         [

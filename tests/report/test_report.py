@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
+from fake_pairs import fake_conjecture, fake_sweep
 from hostile import MARK, hostile
 from plotting.conftest import fake_barrier, fake_basin
+from plotting.fake_alignment import fake_alignment
 
 from lmc import schema
 from lmc._errors import SchemaError, UsageError
@@ -41,6 +43,29 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join(self.texts)
+
+
+def test_every_kind_says_its_own():
+    conjecture = fake_conjecture()
+    conjecture.attrs["caveats"] = '["two <b>caveats</b>", "at least"]'
+    results = [conjecture, fake_sweep(), fake_alignment(plan=True, correlation=True)]
+    page = Page(make_report(results))
+    shown = [(svg["aria-label"] or "").split()[0] for svg in page.all("svg")]
+    assert shown == ["Verdicts", "Error", "Loss", "Cosine", "How"]
+    for words in (
+        "5 models, 10 pairs: 4 of 10 connected.",
+        "not by anything tried",
+        "planted",
+        "two <b>caveats</b>",
+        "a copy of the first",
+        "Sweep over 10 pairs of 5 checkpoints",
+        "2 of 4 units moved",
+        "Seed 0.",
+    ):
+        assert words in page.text, words
+    with pytest.raises(SchemaError, match="No attribute 'summary' in this conjecture dataset"):
+        del conjecture.attrs["summary"]
+        make_report(conjecture)
 
 
 @pytest.fixture
