@@ -23,6 +23,7 @@ TITLES = {
     "23_dimension": "Effective dimension",
     "24_repair": "Statistics and depth",
     "25_pruning": "Pruning",
+    "12_recurrent_fusion": "Recurrent networks",
     "26_wild": "Checkpoints in the wild",
 }
 FIGURES = {
@@ -32,6 +33,7 @@ FIGURES = {
     "23_dimension": ("learning-rate",),
     "24_repair": ("statistics-depth",),
     "25_pruning": ("pruning",),
+    "12_recurrent_fusion": ("recurrent",),
     "26_wild": (),
 }
 """Names of the pictures that `make gallery` puts into docs/img/gallery."""
@@ -102,6 +104,8 @@ def remark(name: str, study: xr.Dataset) -> str:
             f"Test loss barrier at densities {_list(study.density)}: {', '.join(rows[0])} as they are, "
             f"{', '.join(rows[1])} matched at that density, {', '.join(rows[2])} by the dense networks' permutation."
         )
+    if name != "26_wild":
+        return ""
     verdicts = study.verdict.to_series().value_counts()
     return "Verdicts: " + ", ".join(f"{count} pairs {word}" for word, count in verdicts.items()) + "."
 
@@ -122,7 +126,9 @@ def section(name: str, study: xr.Dataset) -> str:
     first = textwrap.fill(f"{study.attrs['study']} {origin}", 120, break_long_words=False)
     second = textwrap.fill(remark(name, study), 120, break_on_hyphens=False)
     table = "\n".join(["| claim | measured | literature | |", "|---|---|---|---|", *rows])
-    return "\n\n".join([f"## {TITLES[name]}", first, second, *([" ".join(drawn)] if drawn else []), table])
+    return "\n\n".join(
+        [f"## {TITLES[name]}", *filter(None, [first, second]), *([" ".join(drawn)] if drawn else []), table]
+    )
 
 
 def _number(value: float) -> str:
