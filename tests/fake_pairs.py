@@ -88,7 +88,6 @@ def fake_conjecture(models: Sequence[str] = MODELS) -> xr.Dataset:
         "tried": (tried, ones.astype(bool)),
         "barrier": (tried, height),
         "barrier_ci": ((*tried, "bound"), np.stack([0.9 * height, 1.2 * height], axis=-1)),
-        "examples": (tried, np.full((pairs, 2), 500)),
         "p_below": (tried, 0.01 * ones),
         "p_above": (tried, 0.99 * ones),
         "loss": ((*tried, "t"), sweep["loss"].values),
