@@ -146,8 +146,8 @@ class Layers:
             held = self.target.axes_of[axis.param]
             makes = (axis.param, axis.dim, group.name) in self.roles.makes
             alone = sum(name == group.name for name, _ in held) == 1
-            others = {name for name, other in held if other.dim != axis.dim}
-            if axis.param not in self.target.buffers and not makes and alone and others <= settled:
+            known = {name for name, other in held if other.dim != axis.dim} <= settled
+            if axis.param not in self.target.buffers and not makes and alone and known:
                 found[axis.param] = {group.name: axis}
         return found
 
