@@ -211,8 +211,8 @@ def _scale(ax: Axes, points: Points, log: str | None) -> None:
         ax.set_xscale("log")
         places = np.unique(points.x).tolist()
         _plain_ticks(ax.xaxis, FixedLocator(places) if len(places) <= _MOST_TICKS else LogLocator(subs=(1, 2, 5)))
-    elif np.array_equal(points.x, np.round(points.x)) and len(np.unique(points.x)) <= _MOST_TICKS:
-        ax.set_xticks(np.unique(points.x))
+    elif _apart(places := np.unique(points.x)):
+        ax.set_xticks(places)
     if "y" in log if log is not None else _spread(points.y, _STEEP_Y):
         ax.set_yscale("log", nonpositive="clip")
         _plain_ticks(ax.yaxis, LogLocator(subs=(1, 2, 5)))
@@ -223,6 +223,11 @@ def _plain_ticks(axis: Axis, locator: Locator) -> None:
     axis.set_major_locator(locator)
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def _apart(places: np.ndarray) -> bool:
+    """Say whether whole numbers can be named beside each other."""
+    return bool((places == np.round(places)).all() and np.diff(places).min(initial=1) >= np.ptp(places) / 18)
 
 
 def _spread(values: np.ndarray, steep: float) -> bool:

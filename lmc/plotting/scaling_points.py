@@ -118,7 +118,10 @@ def _of_study(dataset: xr.Dataset, metric: str, variable: str | None) -> tuple[x
 
 def _rows_and_pairs(values: xr.DataArray) -> xr.DataArray:
     """Name what a study has lines for, and what it repeats, as a sweep does."""
-    texts = [dim for dim in values.dims if dim != "pair" and dim in values.coords and values[dim].dtype.kind in "UO"]
+    named = [dim for dim in values.dims if dim in values.coords and values[dim].dtype.kind in "UO"]
+    texts = [dim for dim in named if dim not in ("pair", "alignment")]
+    if texts and values.sizes.get("alignment") == 1:
+        values = values.isel(alignment=0, drop=True)
     if "alignment" not in values.dims and texts:
         values = values.rename({texts[0]: "alignment"})
     return values.rename(seed="pair") if "pair" not in values.dims and "seed" in values.dims else values

@@ -32,8 +32,8 @@ from lmc.plotting.style import SIZES, figure_size, house_style
 
 # Light to dark in grey as well, and each with a mark of its own.
 _LOOKS: Mapping[str, tuple[str, str]] = {
-    "connected": ("#BFE3D3", "o"),
-    "undecided": ("#DDDDDD", "$?$"),
+    "connected": ("#B2DECB", "o"),
+    "undecided": ("#F4F4F4", "$?$"),
     "not connected by anything tried": ("#E69F00", "x"),
     "not connected by any permutation": ("#A33F00", "s"),
 }
@@ -115,7 +115,7 @@ def _draw(
 
 
 def _cell(ax: Axes, x: int, y: int, color: str) -> Rectangle:
-    cell = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=color, edgecolor="white", linewidth=0.6)
+    cell = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=color, edgecolor="0.85", linewidth=0.5)
     ax.add_patch(cell)
     return cell
 
