@@ -25,7 +25,8 @@ from lmc.plotting.style import SIZES, house_style
 
 _COLUMNS = {"column": 4, "page": 8, "slide": 6}
 _HEIGHT = 1.75  # of a cell, in its widths
-_TITLE, _SHOWN, _GAP = 0.2, 0.5, 0.06  # shares of a cell's height: words, image, space; the rest is the curve
+_TITLE, _SHOWN, _GAP, _FOOT = 0.2, 0.5, 0.06, 0.1  # of a cell: words, image, space, ticks; the rest is the curve
+_ALONE = 0.6  # height of a cell without an image, as a share of one with it
 _LETTERS = 16  # of a text, in a line of a cell
 _ROWS_OF_TEXT = 5
 _LETTERS_PER_INCH = 16  # of a legend
@@ -106,7 +107,7 @@ def plot_examples(
     with house_style(size):
         columns = min(_COLUMNS[size], len(chosen))
         width = SIZES[size][0] * max(columns, 3) / _COLUMNS[size]
-        height = _HEIGHT if contents is not None else _HEIGHT * (1 - _SHOWN)
+        height = _HEIGHT if contents is not None else _HEIGHT * _ALONE
         figure = Figure(figsize=(width, 0.45 + math.ceil(len(chosen) / columns) * height * width / columns))
         artists = _draw(figure.subplots(), dataset, chosen, contents, alignment or names[0], columns)
         figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style
@@ -197,13 +198,14 @@ def _cell(
 ) -> ExampleCell:
     left, bottom, width, height = at
     inner = 0.86 * width
-    top = bottom + height * (1 - _TITLE)
+    whole = 1.0 if content is not None else _ALONE  # words are as high in a lower cell
+    top = bottom + height * (1 - _TITLE / whole)
     shown = None
     if content is not None:
         place = ax.inset_axes((left, top - _SHOWN * height, inner, _SHOWN * height))
         place.set_axis_off()
         shown = _show(place, content)
-    low = bottom + 0.1 * height
+    low = bottom + _FOOT / whole * height
     high = top - (_SHOWN + _GAP) * height if content is not None else top
     curve = ax.inset_axes((left, low, inner, high - low))
     lines = _curves(curve, one, highest, first=first)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import xarray as xr
 
@@ -22,7 +24,8 @@ from lmc.report.section import (
 def fusion_section(dataset: xr.Dataset) -> Section:
     """Return what is said about a result of kind ``fusion``."""
     runs = dataset.sizes.get("run", 1)
-    one = dataset.isel(run=0) if "run" in dataset.dims else dataset
+    whole = dataset.isel(run=0) if "run" in dataset.dims else dataset
+    one = _short(whole)
     parents = [name for name, role in _roles(one) if role == "parent"]
     stacked = f" The table is of the first of {runs} runs." if runs > 1 else ""
     return Section(
@@ -30,13 +33,25 @@ def fusion_section(dataset: xr.Dataset) -> Section:
         finding=[*_finding(one)],
         figures=_figures(one),
         tables=[_table(one)],
-        method=[f"All rows were measured on {examples_of(one)}, the same examples for each.{stacked}", *_messages(one)],
+        method=[
+            f"All rows were measured on {examples_of(one)}, the same examples for each.{stacked}",
+            *_messages(whole),
+        ],
         caveats=[
             "Intervals are about the examples: fusing other parents, trained alike, can go differently.",
             "An ensemble runs all its networks: it bounds what one network of that size can be expected to reach.",
         ],
         terms=("fusion", "ensemble", "interval"),
     )
+
+
+def _short(dataset: xr.Dataset) -> xr.Dataset:
+    """Return the table with names of methods without their settings, which are told below it, where they stay apart."""
+    names = [str(name) for name in dataset["model"].values]
+    short = [re.sub(r"\?[^\s,]*(,\S[^\s,]*)*", "", name) for name in names]
+    if len(set(short)) < len(names):
+        return dataset
+    return dataset.assign_coords(model=("model", short, dict(dataset["model"].attrs)))
 
 
 def _figures(dataset: xr.Dataset) -> list[Shown]:
