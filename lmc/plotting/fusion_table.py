@@ -17,6 +17,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from lmc import schema
@@ -179,6 +180,10 @@ def _panel(ax: Axes, dataset: xr.Dataset, metric: str, *, named: bool) -> Fusion
     ax.grid(axis="y", visible=False)
     if metric == "error" and np.all(np.concatenate([middle, low]) > 0):
         ax.set_xscale("log")
+        # Labels at 1, 2, 5 only, as plain numbers: those of every minor tick would run into each other.
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(_label(dataset, metric, runs))
     return FusionPanel(ax, points, dots, values, _best(ax, roles, middle, metric))
 
