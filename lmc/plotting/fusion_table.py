@@ -17,6 +17,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from lmc import schema
@@ -33,6 +34,7 @@ _LOOKS: Mapping[str, Mapping[str, Any]] = {
     "fine-tuned": {"color": "#009E73", "marker": "^"},
 }
 _ROW = 0.19  # inches
+_LINE = 0.125  # inches, of a name that takes several lines
 _MARGINS = 0.85  # inches for axis, its label and the legend
 _NAME = 26  # characters of a row's name in one line
 _VALUE: Mapping[str, Any] = {
@@ -129,8 +131,9 @@ def plot_fusion_table(
         return _draw(dataset, dict(zip(metrics, given, strict=True)), own=False)
     size = size or ("column" if len(metrics) == 1 else "page")
     with house_style(size):
-        lines = sum(_wrapped(name).count("\n") + 1 for name in _names(dataset))
-        figure = Figure(figsize=(SIZES[size][0], _MARGINS + _ROW * lines))
+        most = max(_wrapped(name).count("\n") + 1 for name in _names(dataset))
+        height = _MARGINS + max(_ROW, _LINE * most) * dataset.sizes["model"]
+        figure = Figure(figsize=(SIZES[size][0], height))
         axes = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         artists = _draw(dataset, dict(zip(metrics, axes, strict=True)), own=True)
         figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style
@@ -177,6 +180,10 @@ def _panel(ax: Axes, dataset: xr.Dataset, metric: str, *, named: bool) -> Fusion
     ax.grid(axis="y", visible=False)
     if metric == "error" and np.all(np.concatenate([middle, low]) > 0):
         ax.set_xscale("log")
+        # Labels at 1, 2, 5 only, as plain numbers: those of every minor tick would run into each other.
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(_label(dataset, metric, runs))
     return FusionPanel(ax, points, dots, values, _best(ax, roles, middle, metric))
 
