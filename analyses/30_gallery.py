@@ -1,13 +1,15 @@
 """Small results that the gallery draws beside those of the studies, from digits and the demo's checkpoints.
 
-Writes data/30_*.nc: methods beside each other, a plane, REPAIR, a recurrent pair, a set of runs and its verdicts. Two
-minutes on a laptop:
+Writes data/30_*.nc: methods beside each other, a plane, REPAIR, a fusion, recurrent pairs, a set of runs and its
+verdicts. Two minutes on a laptop:
 
     python analyses/30_gallery.py
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,13 @@ mlp, (a, b) = demo("mlp")
 methods = ("none", "weights", "activations", "ot?on=activations")
 write(lmc.barrier(mlp, a, b, test, align=methods, align_data=train, points=17, **FEW), "methods")
 write(lmc.basin(mlp, [a, b], test, resolution=25, **FEW), "plane")
+
+files = [str(DATA / "checkpoints" / f"mlp-{seed}.safetensors") for seed in (1, 2)]
+table = ["--data", "digits", "--method", "wb", "--finetune", "1", "--result", str(DATA / "30_fusion.nc")]
+fused = str(DATA.parent / "out" / "fused.safetensors")
+subprocess.run(
+    [sys.executable, "-m", "lmc", "fuse", *files, *table, "-o", fused], check=True, stdout=subprocess.DEVNULL
+)
 
 cnn, (a, b) = demo("cnn-bn")
 for name, settings in {"plain": {}, "repaired": {"repair": train}}.items():
