@@ -73,10 +73,7 @@ def test_two_processes_against_one_and_against_a_call_for_each_pair(tmp_path: Pa
     print(
         f"one process {one[0]:.1f}, {one[1]:.1f}; two {two[0]:.1f}, {two[1]:.1f}: x {one[0] / two[0]:.2f} in wall time"
     )
-    print(
-        f"lmc barrier {each[0]:.1f}, {each[1]:.1f} a pair: {pairs * each[0]:.0f} for all, "
-        f"x {pairs * each[0] / two[0]:.1f}"
-    )
+    print(f"lmc barrier {each[0]:.1f}, {each[1]:.1f} a pair: x {pairs * each[0] / two[0]:.1f} for {pairs} of them")
     assert (collect(tmp_path / "one").loss_barrier == collect(tmp_path / "two").loss_barrier).all()
 
 
