@@ -46,6 +46,9 @@ gallery: figures ## the same, and the pictures of docs/gallery.md
 fuzz: $(STAMPS)/group-test ## alter good checkpoints at random for five minutes: loaded or refused, nothing else
 	LMC_FUZZ_SECONDS=300 $(BIN)/python -m pytest tests/checkpoints/test_checkpoint_fuzz.py -s $(ARGS)
 
+faults: $(STAMPS)/group-test ## kill sweeps at ten random moments, on a pool and on dask: nothing lost, nothing twice
+	LMC_FAULT_ROUNDS=10 $(BIN)/python -m pytest tests/sweep/test_faults.py -s -k many_times $(ARGS)
+
 zoo: $(STAMPS)/group-test ## find and verify the symmetries of every architecture of the zoo, into docs/zoo.md (half an hour)
 	$(BIN)/python tests/zoo/zoo.py
 
