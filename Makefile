@@ -17,7 +17,7 @@ PIP_INSTALL = $(BIN)/python -m pip install $(QUIET)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench figures gallery fuzz zoo mutate analyses clean
+.PHONY: help demo test lint bench figures gallery fuzz faults zoo mutate analyses clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
