@@ -17,7 +17,7 @@ PIP_INSTALL = $(BIN)/python -m pip install $(QUIET)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench figures gallery fuzz zoo mutate analyses clean
+.PHONY: help demo test lint bench figures gallery fuzz faults zoo mutate analyses clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -45,6 +45,9 @@ gallery: figures ## the same, and the pictures of docs/gallery.md
 
 fuzz: $(STAMPS)/group-test ## alter good checkpoints at random for five minutes: loaded or refused, nothing else
 	LMC_FUZZ_SECONDS=300 $(BIN)/python -m pytest tests/checkpoints/test_checkpoint_fuzz.py -s $(ARGS)
+
+faults: $(STAMPS)/group-test ## kill sweeps at ten random moments, on a pool and on dask: nothing lost, nothing twice
+	LMC_FAULT_ROUNDS=10 $(BIN)/python -m pytest tests/sweep/test_faults.py -s -k many_times $(ARGS)
 
 zoo: $(STAMPS)/group-test ## find and verify the symmetries of every architecture of the zoo, into docs/zoo.md (half an hour)
 	$(BIN)/python tests/zoo/zoo.py
