@@ -128,6 +128,7 @@ class WassersteinBarycenter(AbstractFusion):
     def reference(self) -> str:
         """How to ask for it again."""
         parts = [f"on={self.on}", f"solver={self.solver}", *([f"reg={self.reg}"] if self.solver == "sinkhorn" else [])]
+        parts += ["sides=both"] if self.sides == "both" else []
         parts += [
             f"start={'given' if self.initial is not None else self.start}",
             f"starts={self.starts}",
