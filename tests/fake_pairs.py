@@ -92,6 +92,7 @@ def fake_conjecture(models: Sequence[str] = MODELS) -> xr.Dataset:
         "p_above": (tried, 0.99 * ones),
         "loss": ((*tried, "t"), sweep["loss"].values),
         "seconds": (tried, ones),
+        "examples": (tried, np.full((pairs, 2), 500)),
         "cosine": ("pair", np.zeros(pairs)),
         "aligned_cosine": ("pair", np.zeros(pairs)),
         "control_passed": ("control", [True]),
