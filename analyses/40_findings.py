@@ -27,12 +27,12 @@ TITLES = {
     "26_wild": "Checkpoints in the wild",
 }
 FIGURES = {
-    "20_width_depth": ("width", "depth"),
-    "21_training_time": ("epoch",),
-    "22_instability": ("instability",),
-    "23_dimension": ("learning-rate",),
-    "24_repair": ("statistics-depth",),
-    "25_pruning": ("pruning",),
+    "20_width_depth": ("20_width", "20_depth"),
+    "21_training_time": ("21_training_time",),
+    "22_instability": ("22_instability",),
+    "23_dimension": ("23_learning_rate",),
+    "24_repair": ("24_repair_batch",),
+    "25_pruning": ("25_pruning",),
     "12_recurrent_fusion": ("recurrent",),
     "26_wild": (),
 }
