@@ -45,7 +45,7 @@ def test_a_verdict_is_told_and_written(capsys, tmp_path, other):
     told = json.loads(out)
     assert code == 0 and told["written"] == [str(output)]
     result = schema.read(output, "conjecture")
-    assert result.sizes["pair"] == 1 and result.attrs["command"].startswith("lmc ")
+    assert result.sizes["pair"] == 1 and result.attrs["command"].startswith("lmc")
     status = dict(zip(result.model.values.tolist(), result.model_status.values.tolist(), strict=True))
     assert status["three-classes.safetensors"].startswith("refused: ")
     assert str(tmp_path) not in status["three-classes.safetensors"], "files by their short names"

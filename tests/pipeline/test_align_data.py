@@ -12,7 +12,7 @@ import xarray as xr
 import lmc
 from lmc import pipeline, schema
 from lmc._errors import UsageError
-from lmc._methods import ALIGNMENTS
+from lmc._methods import ALIGNMENTS, FUSIONS
 from lmc.alignment import align
 from lmc.datasets import open_data
 from lmc.pipeline.alignment_dataset import alignment_dataset, similarity
@@ -137,8 +137,8 @@ def test_a_result_carries_the_papers_of_what_it_used():
 
 def test_every_method_with_a_paper_cites_it():
     found = citations()
-    assert set(found) == set(ALIGNMENTS)
-    assert all(text.startswith("@") for name, text in found.items() if name not in ("none", "random"))
+    assert set(found) == {*ALIGNMENTS, *FUSIONS}
+    assert all(text.startswith("@") for name, text in found.items() if name not in ("none", "random", "vanilla"))
     assert list(citations(["ot?on=activations", "weights?restarts=2"])) == ["ot", "weights"]
     with pytest.raises(UsageError, match="Did you mean 'weights'"):
         citations(["weigths"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
 import sys
@@ -120,12 +119,13 @@ def test_a_full_disk_is_said_and_finished_when_there_is_room(
     assert (collect("results").status == "done").all()
 
 
-def _as_anybody() -> None:
-    """Take from root what lets it pass over permissions, in the process that is about to begin."""
-    if os.geteuid() == 0:
-        libc = ctypes.CDLL(None)
-        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-            libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+AS_ANYBODY = """
+import ctypes, os, sys
+if os.geteuid() == 0:  # what lets root pass over permissions is lost with the next program
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
+"""
 
 
 TWICE = """
@@ -145,9 +145,7 @@ def test_missing_permissions_are_said(study: Path):
     (study / "sweep.toml").write_text(SWEEP.replace("runs/*/", "runs/width4/"))
     locked = study / "runs/width4/seed0.safetensors"
     locked.chmod(0)
-    done = subprocess.run(
-        [sys.executable, "-c", TWICE], capture_output=True, text=True, preexec_fn=_as_anybody, timeout=240
-    )
+    done = subprocess.run([sys.executable, "-c", AS_ANYBODY, TWICE], capture_output=True, text=True, timeout=240)
     (study / "results").chmod(0o755)
     assert "read by this user" in done.stdout and "1 computed, 0 were there, 2 failed" in done.stdout, done
     first, second = done.stderr.split("code 5\n")
