@@ -37,7 +37,7 @@ def curve(
     lr: float = 3e-3,
     batch_size: int = 64,
     points: int = 25,
-    results: Path | None = None,
+    result: Path | None = None,
     figure: Path | None = None,
     common: Common = Common(),  # noqa: B008
 ) -> None:
@@ -77,7 +77,7 @@ def curve(
         Examples in a step.
     points
         Positions that are measured, ends included; the midpoint is added where they miss it.
-    results
+    result
         NetCDF file to write; curve.nc, or the next free number, by default.
     figure
         Figure to write (png, pdf, svg); beside the netCDF file by default.
@@ -88,11 +88,11 @@ def curve(
     common.start()
     if (along is None) == (output is None):
         raise UsageError("Either train a curve and write it (-o curve.safetensors), or measure one (--along FILE).")
-    results = results or free_name("curve", ".nc")
-    figure = figure or results.with_suffix(".png")
+    written = result or free_name("curve", ".nc")
+    figure = figure or written.with_suffix(".png")
     plotting.figure_format(figure)
     inputs = (a, b, *([along] if along else []))
-    for file, suffix in ((results, ".nc"), (figure, ""), *([(output, ".safetensors")] if output else [])):
+    for file, suffix in ((written, ".nc"), (figure, ""), *([(output, ".safetensors")] if output else [])):
         check_writable(file, suffix, inputs)
     make_grid(points)
     pair, measured, training = _load(a, b, model, data, common)
@@ -108,7 +108,7 @@ def curve(
             path, output, {"model": pair.a.architecture.reference, "data": measured.reference, **settings}
         )
     common.note("curve", path.description.partition(":")[0])
-    result = pipeline.measure_curve(
+    dataset = pipeline.measure_curve(
         pair.a.architecture.module,
         path,
         measured,
@@ -120,9 +120,9 @@ def curve(
         attrs={**pair.attrs(), **settings, "command": shlex.join(["lmc", *sys.argv[1:]])},
         progress=common.progress,
     )
-    schema.write(result, results)
-    plotting.save_figure(plotting.plot_barrier(result).figure, figure)
-    _tell(result, settings, [str(file) for file in (output, results, figure) if file is not None], common)
+    schema.write(dataset, written)
+    plotting.save_figure(plotting.plot_barrier(dataset).figure, figure)
+    _tell(dataset, settings, [str(file) for file in (output, written, figure) if file is not None], common)
 
 
 def _load(

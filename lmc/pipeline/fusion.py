@@ -258,6 +258,7 @@ def _described(
     """Say how every network was made, as attributes."""
     found: dict[str, Any] = {
         "methods": {name: result.method for name, result in made.items()},
+        "citations": {name: result.citation for name, result in made.items() if result.citation},
         "mix": list(mix),
         "widths": {group.name: group.size for group in target.groups},
         "ratios": {name: result.ratio for name, result in made.items()},

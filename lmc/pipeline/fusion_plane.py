@@ -115,6 +115,7 @@ def fusion_plane(
     about = {
         **provenance({}, proof),
         "fusion": result.method,
+        "citations": {result.method.partition("?")[0]: result.citation} if result.citation else {},
         "fusion_message": result.message,
         "mix": list(result.mix),
         "fused_distance": plane.project(fused)[2],

@@ -48,7 +48,7 @@ def test_a_trained_curve_is_written_measured_and_drawn(trained):
 
 def test_a_written_curve_is_measured_again_with_the_same_numbers(trained, capsys, monkeypatch):
     monkeypatch.chdir(trained)
-    told = run(capsys, "curve", *DEMO, "--along", "c.safetensors", "--points", 5, "--results", "again.nc")
+    told = run(capsys, "curve", *DEMO, "--along", "c.safetensors", "--points", 5, "--result", "again.nc")
     again, first = schema.read(trained / "again.nc"), schema.read(trained / "curve.nc")
     assert np.array_equal(again.example_loss, first.example_loss)
     straight, curve = told["paths"]

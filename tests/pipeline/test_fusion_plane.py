@@ -28,6 +28,7 @@ def test_the_fused_network_lies_half_way_to_the_permuted_one():
     assert tuple(plane.mode.values) == MODES and list(plane.mode_copy_of.values) == ["", "", "B", ""]
     at = {str(name): np.array([plane.mode_u.sel(mode=name), plane.mode_v.sel(mode=name)]) for name in MODES}
     np.testing.assert_allclose(at["fused"], (at["A"] + at["B permuted"]) / 2, atol=1e-5)
+    assert "@" in plane.attrs["citations"]
     assert plane.attrs["fused_distance"] == pytest.approx(0, abs=1e-4)
     fused = fuse([a, b], proof.spec, method="align-then-average").state
     for name, state in (("A", a), ("B", b), ("B permuted", b), ("fused", fused)):

@@ -50,6 +50,8 @@ def test_rows_are_the_networks_they_say(planted):
     count = sum(one.numel() for one in module.parameters())
     assert table.parameters.values.tolist() == [count, count, 2 * count, 2 * count, count, count, 2 * count]
     assert np.isnan(table.seconds_fuse[:4]).all() and (table.seconds_fuse[4:] >= 0).all()
+    papers = json.loads(table.attrs["citations"])
+    assert set(papers) == {"align-then-average", "ensemble"} and all(text.startswith("@") for text in papers.values())
     assert json.loads(table.attrs["mix"]) == [0.75, 0.25] and "symmetry_error" in table.attrs
     assert all(torch.allclose(made.state[key], tensor, atol=1e-6) for key, tensor in states[0].items())
     for state, before in zip(states, kept, strict=True):
