@@ -18,8 +18,7 @@ from common import Claim, Study, flat, mean_over_pairs, network, pairs_of, unfla
 
 import lmc
 from lmc.barriers import node_interval
-from lmc.conjectures import conjecture
-from lmc.conjectures.exhaustive import every_permutation
+from lmc.conjectures import conjecture, every_permutation
 
 SEEDS = (0, 1, 2, 3)
 PAIRS = pairs_of(SEEDS)
