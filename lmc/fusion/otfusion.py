@@ -22,6 +22,7 @@ from lmc.fusion.layers import Layers, Place, Rows
 from lmc.fusion.problem import Problem
 from lmc.fusion.readout import Normalize, read_out, width_ratio, with_statistics
 from lmc.fusion.result import FusionResult
+from lmc.fusion.settings import taken_over
 from lmc.fusion.starts import distilled
 from lmc.fusion.walk import Walk
 from lmc.symmetry import PermutationGroup, PermutationSpec
@@ -75,18 +76,7 @@ class OTFusion(AbstractFusion):
 
     @property
     def _transport(self) -> OptimalTransport:
-        return OptimalTransport(
-            self.on,
-            self.cost,
-            self.solver,
-            self.marginals,
-            True,
-            self.reg,
-            self.slack,
-            self.examples,
-            self.place,
-            self.seed,
-        )
+        return taken_over(OptimalTransport, self, soft=True)
 
     @property
     def needs(self) -> Needs:
