@@ -15,6 +15,7 @@ from lmc.alignment.optimal_transport import OptimalTransport
 from lmc.alignment.result import AlignmentResult
 from lmc.alignment.unit_costs import Metric
 from lmc.fusion.activations import Activations
+from lmc.fusion.aligned import couplings_of
 from lmc.fusion.base import AbstractFusion
 from lmc.fusion.couple import Couple
 from lmc.fusion.free_support import Barycenter, Plans
@@ -121,7 +122,7 @@ class OTFusion(AbstractFusion):
         couplings, costs, lost, notes = [], 0.0, 0.0, {}
         for number, (state, share) in enumerate(zip(problem.states, problem.mix, strict=True), start=1):
             if number == self.pivot:
-                couplings.append(_hard(problem.target, problem.target.identity()))
+                couplings.append(couplings_of(problem.target, problem.target.identity()))
                 continue
             result = self._transport.align(pivot, state, problem.target, problem.data, module=problem.module)
             couplings.append(_couplings(problem.target, result))
@@ -171,14 +172,6 @@ def _blocks(rows: Rows, target, blocks: int):
     return zip(parts, target.chunk(blocks), strict=True)
 
 
-def _hard(spec: PermutationSpec, permutation: dict) -> dict[str, Coupling]:
-    """Return a permutation as couplings."""
-    return {
-        group.name: Coupling(np.eye(group.size)[permutation[group.name].reshape(group.blocks, -1)] / group.size)
-        for group in spec.groups
-    }
-
-
 def _couplings(spec: PermutationSpec, result: AlignmentResult) -> dict[str, Coupling]:
     """Return the plans of an alignment; its permutation where it has none."""
-    return {**_hard(spec, dict(result.permutation)), **result.couplings}
+    return {**couplings_of(spec, result.permutation), **result.couplings}
