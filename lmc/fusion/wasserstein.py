@@ -12,6 +12,7 @@ from lmc._errors import UsageError, unknown
 from lmc._types import StateDict
 from lmc.alignment.activation_matching import check_examples
 from lmc.alignment.base import Needs, check_seed
+from lmc.alignment.settings import check_at_least, check_choices
 from lmc.fusion.activations import Activations
 from lmc.fusion.base import AbstractFusion
 from lmc.fusion.couple import Couple, Solver
@@ -24,14 +25,6 @@ from lmc.fusion.starts import starts
 from lmc.fusion.walk import Walk
 from lmc.symmetry import PermutationGroup
 from lmc.symmetry.sites import Place as Where
-
-_CHOICES = {
-    "on": ("weights", "activations"),
-    "solver": ("emd", "sinkhorn"),
-    "sides": ("incoming", "both"),
-    "normalize": ("function", "mean-field"),
-    "place": ("pre", "post"),
-}
 
 
 @dataclass(frozen=True)
@@ -106,16 +99,20 @@ class WassersteinBarycenter(AbstractFusion):
     widths_may_differ: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise unknown(f"wb: {name}", getattr(self, name), known)
+        check_choices(
+            "wb",
+            self,
+            on=("weights", "activations"),
+            solver=("emd", "sinkhorn"),
+            sides=("incoming", "both"),
+            normalize=("function", "mean-field"),
+            place=("pre", "post"),
+        )
         if not isinstance(self.start, int) and self.start not in ("first", "random"):
             raise unknown("wb: start", str(self.start), ("first", "random", "1", "2"))
         if not isinstance(self.reg, (int, float)) or not 0 < self.reg < float("inf"):
             raise UsageError(f"wb: reg must be a positive number, got {self.reg!r}.")
-        for name, least in (("starts", 1), ("iterations", 1), ("sweeps", 1)):
-            if not isinstance(value := getattr(self, name), int) or isinstance(value, bool) or value < least:
-                raise UsageError(f"wb: {name} must be a whole number from {least} up, got {value!r}.")
+        check_at_least("wb", self, starts=1, iterations=1, sweeps=1)
         check_examples(self.examples, "wb")
         check_seed(self.seed)
 
