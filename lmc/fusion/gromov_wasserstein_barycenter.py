@@ -24,6 +24,7 @@ from lmc.fusion.problem import Problem
 from lmc.fusion.readout import Normalize, read_out, width_ratio
 from lmc.fusion.relations import compared
 from lmc.fusion.result import FusionResult
+from lmc.fusion.wasserstein import WassersteinBarycenter
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,8 @@ class GromovWassersteinBarycenter(AbstractFusion):
     normalize: Normalize = "function"
     seed: int = 0
 
+    citation: ClassVar[str] = WassersteinBarycenter.citation
     widths_may_differ: ClassVar[bool] = True
-
-    citation: ClassVar[str] = """@article{akash2022wasserstein,
-  title = {Wasserstein Barycenter-based Model Fusion and Linear Mode Connectivity of Neural Networks},
-  author = {Akash, Aditya Kumar and Li, Sixu and Trillos, Nicol{\\'a}s Garc{\\'i}a},
-  journal = {arXiv preprint arXiv:2210.06671},
-  year = {2022}
-}"""
 
     def __post_init__(self) -> None:
         check_choices(
