@@ -87,7 +87,8 @@ class OTFusion(AbstractFusion):
     @property
     def reference(self) -> str:
         """How to ask for it again."""
-        return f"{self._transport.reference.removesuffix('&soft=true')}&pivot={self.pivot}&normalize={self.normalize}"
+        transport = self._transport.reference.removesuffix("&soft=true")
+        return f"{transport}&pivot={self.pivot}&normalize={self.normalize}" + f"&seed={self.seed}" * bool(self.seed)
 
     def fuse(self, problem: Problem) -> FusionResult:
         """Transport, then average."""

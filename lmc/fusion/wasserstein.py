@@ -131,6 +131,7 @@ class WassersteinBarycenter(AbstractFusion):
             f"starts={self.starts}",
             f"sweeps={self.sweeps}",
         ]
+        parts += [f"iterations={self.iterations}"] if self.iterations != 100 else []
         parts += [f"examples={self.examples}", f"place={self.place}"] if self.on == "activations" else []
         return "wb?" + "&".join([*parts, f"normalize={self.normalize}", f"seed={self.seed}"])
 
