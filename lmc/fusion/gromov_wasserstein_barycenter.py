@@ -56,8 +56,8 @@ class GromovWassersteinBarycenter(AbstractFusion):
         From how many couplings: by incoming weights, all units alike, then random ones.
     normalize : {"function", "mean-field"}
         Read-out: what was read of a unit is split among its places, or (widths change the scale of the function) not.
-    seed : int, optional
-        Of the starts; by default the one given to ``fuse``.
+    seed : int
+        Of the starts.
 
     References
     ----------

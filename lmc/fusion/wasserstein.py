@@ -50,8 +50,8 @@ class WassersteinBarycenter(AbstractFusion):
         What the fused network starts as: the first network, or one of that number from 1 up, brought to the target's
         widths on its own where they are others; units drawn at random from all networks; or ``initial``.
     starts : int
-        How many starts each layer has, the one asked for first, then the other networks, then random ones; the layer's
-        best objective is kept.
+        How many starts each layer has in the first sweep: the one asked for, then the other networks, then random ones
+        (with ``start="random"`` these alone); the layer's best objective is kept.
     iterations : int
         Most steps of a layer.
     sides : {"incoming", "both"}
