@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lmc._errors import UsageError, unknown
@@ -76,6 +77,34 @@ def load_method(text: str, table: dict[str, str], kind: str, **defaults: Any) ->
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{kind} {text!r}: {error}") from error
+
+
+def load_methods(
+    asked: Sequence[Any], table: dict[str, str], kind: str, called: Callable[[Any], str], **defaults: Any
+) -> dict[str, Any]:
+    """Build every method that is given as text, and return all under the names their rows get.
+
+    Parameters
+    ----------
+    asked : sequence of str or method
+        None of them twice.
+    table, kind, **defaults
+        As in :func:`load_method`.
+    called : callable
+        What a method that is not given as text is called.
+
+    Raises
+    ------
+    UsageError
+        For an unknown method or option, or one method asked for twice.
+    """
+    found: dict[str, Any] = {}
+    for one in asked:
+        name = one if isinstance(one, str) else called(one)
+        if name in found:
+            raise UsageError(f"{kind.capitalize()} {name!r} is asked for twice.")
+        found[name] = load_method(one, table, kind, **defaults) if isinstance(one, str) else one
+    return found
 
 
 def _located(place: str) -> Any:

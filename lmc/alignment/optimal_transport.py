@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from lmc._errors import UsageError, unknown
+from lmc._errors import UsageError
 from lmc._types import StateDict
 from lmc.alignment.activation_matching import check_examples
 from lmc.alignment.base import AbstractAlignment, Needs, check_seed
@@ -19,6 +19,7 @@ from lmc.alignment.coupling import Coupling
 from lmc.alignment.families import Family
 from lmc.alignment.layerwise import Coupled, Walk
 from lmc.alignment.result import AlignmentResult
+from lmc.alignment.settings import check_choices
 from lmc.alignment.unit_costs import Metric, Products, blocks_of
 from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
@@ -81,16 +82,15 @@ class OptimalTransport(AbstractAlignment):
 }"""
 
     def __post_init__(self) -> None:
-        choices = {
-            "on": ("weights", "activations"),
-            "cost": ("euclidean", "sqeuclidean", "cosine"),
-            "solver": ("emd", "sinkhorn", "unbalanced"),
-            "marginals": ("uniform", "l1", "l2"),
-            "place": ("pre", "post"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise unknown(f"ot: {name}", getattr(self, name), known)
+        check_choices(
+            "ot",
+            self,
+            on=("weights", "activations"),
+            cost=("euclidean", "sqeuclidean", "cosine"),
+            solver=("emd", "sinkhorn", "unbalanced"),
+            marginals=("uniform", "l1", "l2"),
+            place=("pre", "post"),
+        )
         for name in ("reg", "slack"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 < value < float("inf"):

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from lmc._errors import UsageError
-from lmc.alignment.base import AbstractAlignment
+from collections.abc import Collection
+
+from lmc._errors import UsageError, unknown
 
 
-def check_at_least(method: str, settings: AbstractAlignment, **least: int) -> None:
+def check_choices(method: str, settings: object, **choices: Collection[str]) -> None:
+    """Raise UsageError, with the nearest known one, for a setting that is none of a few words."""
+    for name, known in choices.items():
+        value = getattr(settings, name)
+        if value not in known:
+            raise unknown(f"{method}: {name}", value, known)
+
+
+def check_at_least(method: str, settings: object, **least: int) -> None:
     """Raise UsageError for a setting that is no whole number, or below what the method needs."""
     for name, low in least.items():
         value = getattr(settings, name)

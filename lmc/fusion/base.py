@@ -30,7 +30,7 @@ class AbstractFusion(ABC):
     @property
     @abstractmethod
     def reference(self) -> str:
-        """How to ask for it again: ``wb?cost=weights``."""
+        """How to ask for it again: ``wb?on=weights``."""
 
     @abstractmethod
     def fuse(self, problem: Problem) -> FusionResult:

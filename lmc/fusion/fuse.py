@@ -40,7 +40,7 @@ def fuse(
         Their symmetries, from :func:`lmc.find_symmetries`: one for all, or one for each where widths differ. Groups
         correspond by name.
     method : str or AbstractFusion
-        How: ``"wb?cost=weights"`` or ``WassersteinBarycenter(cost="weights")``.
+        How: ``"wb?on=activations"`` or ``WassersteinBarycenter(on="activations")``.
     mix : sequence of float, optional
         Share of each network, normalised to sum to one; equal by default.
     target : PermutationSpec, optional

@@ -9,11 +9,12 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lmc._errors import UsageError, unknown
+from lmc._errors import UsageError
 from lmc.alignment.activation_matching import check_examples
 from lmc.alignment.base import Needs, check_seed
 from lmc.alignment.coupling import Coupling
 from lmc.alignment.families import Family
+from lmc.alignment.settings import check_at_least, check_choices
 from lmc.fusion.activations import Activations
 from lmc.fusion.base import AbstractFusion
 from lmc.fusion.fused_gw import Barycenter, Target, Units, barycenter, transported
@@ -23,6 +24,7 @@ from lmc.fusion.problem import Problem
 from lmc.fusion.readout import Normalize, read_out, width_ratio
 from lmc.fusion.relations import compared
 from lmc.fusion.result import FusionResult
+from lmc.fusion.wasserstein import WassersteinBarycenter
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ class GromovWassersteinBarycenter(AbstractFusion):
         From how many couplings: by incoming weights, all units alike, then random ones.
     normalize : {"function", "mean-field"}
         Read-out: what was read of a unit is split among its places, or (widths change the scale of the function) not.
-    seed : int, optional
-        Of the starts; by default the one given to ``fuse``.
+    seed : int
+        Of the starts.
 
     References
     ----------
@@ -72,30 +74,22 @@ class GromovWassersteinBarycenter(AbstractFusion):
     normalize: Normalize = "function"
     seed: int = 0
 
+    citation: ClassVar[str] = WassersteinBarycenter.citation
     widths_may_differ: ClassVar[bool] = True
 
-    citation: ClassVar[str] = """@article{akash2022wasserstein,
-  title = {Wasserstein Barycenter-based Model Fusion and Linear Mode Connectivity of Neural Networks},
-  author = {Akash, Aditya Kumar and Li, Sixu and Trillos, Nicol{\\'a}s Garc{\\'i}a},
-  journal = {arXiv preprint arXiv:2210.06671},
-  year = {2022}
-}"""
-
     def __post_init__(self) -> None:
-        choices = {
-            "on": ("weights", "activations"),
-            "reach": ("incoming", "both"),
-            "normalize": ("function", "mean-field"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise unknown(f"gwb: {name}", getattr(self, name), known)
+        check_choices(
+            "gwb",
+            self,
+            on=("weights", "activations"),
+            reach=("incoming", "both"),
+            normalize=("function", "mean-field"),
+        )
+        check_at_least("gwb", self, starts=1)
         check_examples(self.examples, "gwb")
         number = isinstance(self.alpha, (int, float)) and not isinstance(self.alpha, bool)
         if self.alpha != "auto" and not (number and 0 <= float(self.alpha) < float("inf")):
             raise UsageError(f"gwb: alpha is a number from 0 up, or auto, not {self.alpha!r}.")
-        if not isinstance(self.starts, int) or isinstance(self.starts, bool) or self.starts < 1:
-            raise UsageError(f"gwb: starts must be a positive integer, got {self.starts!r}.")
         check_seed(self.seed)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -14,12 +15,60 @@ from lmc.datasets import AbstractData
 from lmc.fusion.base import AbstractFusion
 from lmc.fusion.couple import Solver
 from lmc.fusion.problem import Problem
+from lmc.fusion.settings import taken_over
 from lmc.fusion.wasserstein import WassersteinBarycenter
 from lmc.symmetry import PermutationSpec
 
 
+class AbstractImplied(AbstractAlignment):
+    """Align B to A through a fused network: B goes through the fused network's order into A's."""
+
+    def __post_init__(self) -> None:
+        _ = self.fusion  # checks the settings
+
+    @property
+    @abstractmethod
+    def fusion(self) -> AbstractFusion:
+        """The method that fuses, one that finds couplings."""
+
+    @property
+    def needs(self) -> Needs:
+        """What the fusion needs."""
+        return self.fusion.needs
+
+    def align(
+        self,
+        a: StateDict,
+        b: StateDict,
+        spec: PermutationSpec,
+        data: AbstractData | None = None,
+        *,
+        module: nn.Module | None = None,
+    ) -> AlignmentResult:
+        """Fuse A and B in equal shares, and round."""
+        modules = () if module is None else (module, module)
+        looked_at = data if self.needs == "data" else None  # statistics of the fused network are of no use here
+        found = self.fusion.fuse(Problem((a, b), (spec, spec), spec, (0.5, 0.5), looked_at, modules))
+        permutation = spec.compose(found.permutation(1), spec.inverse(found.permutation(0)))
+        return AlignmentResult(
+            found.method,
+            spec,
+            permutation,
+            objective=-found.objective,
+            objective_name=f"minus the {found.objective_name}",
+            trace=tuple(-value for value in found.trace),
+            converged=found.converged,
+            message=found.message,
+            restarts=(-found.objective,),
+            seconds=found.seconds,
+            seed=found.seed,
+            citation=self.citation,
+            rounding_loss=found.rounding_loss,
+        )
+
+
 @dataclass(frozen=True)
-class BarycenterAlignment(AbstractAlignment):
+class BarycenterAlignment(AbstractImplied):
     r"""Align B to A through their Wasserstein barycenter.
 
     Both networks' couplings to the fused one are rounded to permutations, and B goes through the fused network's order
@@ -50,68 +99,7 @@ class BarycenterAlignment(AbstractAlignment):
 
     citation: ClassVar[str] = WassersteinBarycenter.citation
 
-    def __post_init__(self) -> None:
-        _ = self._barycenter  # checks the settings
-
     @property
-    def _barycenter(self) -> WassersteinBarycenter:
-        return WassersteinBarycenter(
-            on=self.on,
-            solver=self.solver,
-            reg=self.reg,
-            start=self.start,
-            starts=self.starts,
-            iterations=self.iterations,
-            sides=self.sides,
-            sweeps=self.sweeps,
-            examples=self.examples,
-            place=self.place,
-            seed=self.seed,
-        )
-
-    @property
-    def needs(self) -> Needs:
-        """Examples where units are compared by their activations."""
-        return self._barycenter.needs
-
-    def align(
-        self,
-        a: StateDict,
-        b: StateDict,
-        spec: PermutationSpec,
-        data: AbstractData | None = None,
-        *,
-        module: nn.Module | None = None,
-    ) -> AlignmentResult:
-        """Fuse A and B in equal shares, and round."""
-        return implied(self._barycenter, a, b, spec, data, module)
-
-
-def implied(
-    barycenter: AbstractFusion,
-    a: StateDict,
-    b: StateDict,
-    spec: PermutationSpec,
-    data: AbstractData | None,
-    module: nn.Module | None,
-) -> AlignmentResult:
-    """Fuse A and B in equal shares, and round: B goes through the fused network's order into A's."""
-    modules = () if module is None else (module, module)
-    looked_at = data if barycenter.needs == "data" else None  # statistics of the fused network are of no use here
-    found = barycenter.fuse(Problem((a, b), (spec, spec), spec, (0.5, 0.5), looked_at, modules))
-    permutation = spec.compose(found.permutation(1), spec.inverse(found.permutation(0)))
-    return AlignmentResult(
-        found.method,
-        spec,
-        permutation,
-        objective=-found.objective,
-        objective_name=f"minus the {found.objective_name}",
-        trace=tuple(-value for value in found.trace),
-        converged=found.converged,
-        message=found.message,
-        restarts=(-found.objective,),
-        seconds=found.seconds,
-        seed=found.seed,
-        citation=barycenter.citation,
-        rounding_loss=found.rounding_loss,
-    )
+    def fusion(self) -> WassersteinBarycenter:
+        """The barycenter, set alike."""
+        return taken_over(WassersteinBarycenter, self)

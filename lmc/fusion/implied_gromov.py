@@ -5,19 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import nn
-
-from lmc._types import StateDict
-from lmc.alignment.base import AbstractAlignment, Needs
-from lmc.alignment.result import AlignmentResult
-from lmc.datasets import AbstractData
 from lmc.fusion.gromov_wasserstein_barycenter import GromovWassersteinBarycenter
-from lmc.fusion.implied import implied
-from lmc.symmetry import PermutationSpec
+from lmc.fusion.implied import AbstractImplied
+from lmc.fusion.settings import taken_over
 
 
 @dataclass(frozen=True)
-class GromovBarycenterAlignment(AbstractAlignment):
+class GromovBarycenterAlignment(AbstractImplied):
     r"""Align B to A through their Gromov-Wasserstein barycenter, for layers that read themselves (RNN, LSTM, GRU).
 
     Parameters
@@ -40,33 +34,7 @@ class GromovBarycenterAlignment(AbstractAlignment):
 
     citation: ClassVar[str] = GromovWassersteinBarycenter.citation
 
-    def __post_init__(self) -> None:
-        _ = self._barycenter  # checks the settings
-
     @property
-    def _barycenter(self) -> GromovWassersteinBarycenter:
-        return GromovWassersteinBarycenter(
-            alpha=self.alpha,
-            on=self.on,
-            reach=self.reach,
-            examples=self.examples,
-            starts=self.starts,
-            seed=self.seed,
-        )
-
-    @property
-    def needs(self) -> Needs:
-        """Examples where units are compared by their hidden states."""
-        return self._barycenter.needs
-
-    def align(
-        self,
-        a: StateDict,
-        b: StateDict,
-        spec: PermutationSpec,
-        data: AbstractData | None = None,
-        *,
-        module: nn.Module | None = None,
-    ) -> AlignmentResult:
-        """Fuse A and B in equal shares, and round."""
-        return implied(self._barycenter, a, b, spec, data, module)
+    def fusion(self) -> GromovWassersteinBarycenter:
+        """The barycenter, set alike."""
+        return taken_over(GromovWassersteinBarycenter, self)

@@ -15,6 +15,7 @@ from lmc.alignment.optimal_transport import OptimalTransport
 from lmc.alignment.result import AlignmentResult
 from lmc.alignment.unit_costs import Metric
 from lmc.fusion.activations import Activations
+from lmc.fusion.aligned import couplings_of
 from lmc.fusion.base import AbstractFusion
 from lmc.fusion.couple import Couple
 from lmc.fusion.free_support import Barycenter, Plans
@@ -22,6 +23,7 @@ from lmc.fusion.layers import Layers, Place, Rows
 from lmc.fusion.problem import Problem
 from lmc.fusion.readout import Normalize, read_out, width_ratio, with_statistics
 from lmc.fusion.result import FusionResult
+from lmc.fusion.settings import taken_over
 from lmc.fusion.starts import distilled
 from lmc.fusion.walk import Walk
 from lmc.symmetry import PermutationGroup, PermutationSpec
@@ -75,18 +77,7 @@ class OTFusion(AbstractFusion):
 
     @property
     def _transport(self) -> OptimalTransport:
-        return OptimalTransport(
-            self.on,
-            self.cost,
-            self.solver,
-            self.marginals,
-            True,
-            self.reg,
-            self.slack,
-            self.examples,
-            self.place,
-            self.seed,
-        )
+        return taken_over(OptimalTransport, self, soft=True)
 
     @property
     def needs(self) -> Needs:
@@ -96,7 +87,8 @@ class OTFusion(AbstractFusion):
     @property
     def reference(self) -> str:
         """How to ask for it again."""
-        return f"{self._transport.reference.removesuffix('&soft=true')}&pivot={self.pivot}&normalize={self.normalize}"
+        transport = self._transport.reference.removesuffix("&soft=true")
+        return f"{transport}&pivot={self.pivot}&normalize={self.normalize}" + f"&seed={self.seed}" * bool(self.seed)
 
     def fuse(self, problem: Problem) -> FusionResult:
         """Transport, then average."""
@@ -131,7 +123,7 @@ class OTFusion(AbstractFusion):
         couplings, costs, lost, notes = [], 0.0, 0.0, {}
         for number, (state, share) in enumerate(zip(problem.states, problem.mix, strict=True), start=1):
             if number == self.pivot:
-                couplings.append(_hard(problem.target, problem.target.identity()))
+                couplings.append(couplings_of(problem.target, problem.target.identity()))
                 continue
             result = self._transport.align(pivot, state, problem.target, problem.data, module=problem.module)
             couplings.append(_couplings(problem.target, result))
@@ -181,14 +173,6 @@ def _blocks(rows: Rows, target, blocks: int):
     return zip(parts, target.chunk(blocks), strict=True)
 
 
-def _hard(spec: PermutationSpec, permutation: dict) -> dict[str, Coupling]:
-    """Return a permutation as couplings."""
-    return {
-        group.name: Coupling(np.eye(group.size)[permutation[group.name].reshape(group.blocks, -1)] / group.size)
-        for group in spec.groups
-    }
-
-
 def _couplings(spec: PermutationSpec, result: AlignmentResult) -> dict[str, Coupling]:
     """Return the plans of an alignment; its permutation where it has none."""
-    return {**_hard(spec, dict(result.permutation)), **result.couplings}
+    return {**couplings_of(spec, result.permutation), **result.couplings}

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lmc.alignment.coupling import Coupling
 from lmc.fusion.problem import Problem
+from lmc.fusion.states import weighted_mean
 from lmc.fusion.transport import transport
-from lmc.fusion.vanilla import weighted_mean
 from lmc.interpolation.batchnorm import batchnorm_layers, reset_batchnorm
 from lmc.symmetry.sites import Roles
 

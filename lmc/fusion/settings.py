@@ -1,10 +1,10 @@
-"""What the averages share: how a method is written back, checks of settings, and the examples a method looks at."""
+"""What methods share: settings taken over, written back and checked, and the examples a method looks at."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,14 @@ from lmc._reference import Reference
 from lmc.datasets import AbstractData, Data
 from lmc.evaluation.inputs import network_inputs
 from lmc.fusion.problem import Problem
+
+Method = TypeVar("Method")
+
+
+def taken_over(kind: type[Method], settings: Any, **others: Any) -> Method:
+    """Return a method of a kind, set as another one is where both have a setting of that name."""
+    names = {one.name for one in fields(kind)} & {one.name for one in fields(settings)}  # pyright: ignore[reportArgumentType]
+    return kind(**{name: getattr(settings, name) for name in names}, **others)
 
 
 def reference_of(name: str, method: Any) -> str:

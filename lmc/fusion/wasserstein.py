@@ -12,6 +12,7 @@ from lmc._errors import UsageError, unknown
 from lmc._types import StateDict
 from lmc.alignment.activation_matching import check_examples
 from lmc.alignment.base import Needs, check_seed
+from lmc.alignment.settings import check_at_least, check_choices
 from lmc.fusion.activations import Activations
 from lmc.fusion.base import AbstractFusion
 from lmc.fusion.couple import Couple, Solver
@@ -24,14 +25,6 @@ from lmc.fusion.starts import starts
 from lmc.fusion.walk import Walk
 from lmc.symmetry import PermutationGroup
 from lmc.symmetry.sites import Place as Where
-
-_CHOICES = {
-    "on": ("weights", "activations"),
-    "solver": ("emd", "sinkhorn"),
-    "sides": ("incoming", "both"),
-    "normalize": ("function", "mean-field"),
-    "place": ("pre", "post"),
-}
 
 
 @dataclass(frozen=True)
@@ -57,8 +50,8 @@ class WassersteinBarycenter(AbstractFusion):
         What the fused network starts as: the first network, or one of that number from 1 up, brought to the target's
         widths on its own where they are others; units drawn at random from all networks; or ``initial``.
     starts : int
-        How many starts each layer has, the one asked for first, then the other networks, then random ones; the layer's
-        best objective is kept.
+        How many starts each layer has in the first sweep: the one asked for, then the other networks, then random ones
+        (with ``start="random"`` these alone); the layer's best objective is kept.
     iterations : int
         Most steps of a layer.
     sides : {"incoming", "both"}
@@ -106,16 +99,20 @@ class WassersteinBarycenter(AbstractFusion):
     widths_may_differ: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise unknown(f"wb: {name}", getattr(self, name), known)
+        check_choices(
+            "wb",
+            self,
+            on=("weights", "activations"),
+            solver=("emd", "sinkhorn"),
+            sides=("incoming", "both"),
+            normalize=("function", "mean-field"),
+            place=("pre", "post"),
+        )
         if not isinstance(self.start, int) and self.start not in ("first", "random"):
             raise unknown("wb: start", str(self.start), ("first", "random", "1", "2"))
         if not isinstance(self.reg, (int, float)) or not 0 < self.reg < float("inf"):
             raise UsageError(f"wb: reg must be a positive number, got {self.reg!r}.")
-        for name, least in (("starts", 1), ("iterations", 1), ("sweeps", 1)):
-            if not isinstance(value := getattr(self, name), int) or isinstance(value, bool) or value < least:
-                raise UsageError(f"wb: {name} must be a whole number from {least} up, got {value!r}.")
+        check_at_least("wb", self, starts=1, iterations=1, sweeps=1)
         check_examples(self.examples, "wb")
         check_seed(self.seed)
 
@@ -134,6 +131,7 @@ class WassersteinBarycenter(AbstractFusion):
             f"starts={self.starts}",
             f"sweeps={self.sweeps}",
         ]
+        parts += [f"iterations={self.iterations}"] if self.iterations != 100 else []
         parts += [f"examples={self.examples}", f"place={self.place}"] if self.on == "activations" else []
         return "wb?" + "&".join([*parts, f"normalize={self.normalize}", f"seed={self.seed}"])
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lmc import schema
 from lmc._errors import UsageError, did_you_mean
-from lmc._methods import ALIGNMENTS, load_method
+from lmc._methods import ALIGNMENTS, load_methods
 from lmc._types import StateDict
 from lmc.alignment import AbstractAlignment, Identity, align
 from lmc.architectures import fit_state
@@ -187,12 +187,7 @@ def resolve_alignments(align: Align, seed: int = 0) -> dict[str, AbstractAlignme
     if not isinstance(align, (str, AbstractAlignment, Sequence)):
         raise UsageError(f"align is {align!r}: pass 'weights', WeightMatching(restarts=4), or a list of such.")
     asked = [align] if isinstance(align, (str, AbstractAlignment)) else list(align)
-    methods: dict[str, AbstractAlignment] = {}
-    for one in asked:
-        name = one if isinstance(one, str) else repr(one)
-        if name in methods:
-            raise UsageError(f"Alignment {name!r} is asked for twice.")
-        methods[name] = load_method(one, ALIGNMENTS, "alignment", seed=seed) if isinstance(one, str) else one
+    methods = load_methods(asked, ALIGNMENTS, "alignment", repr, seed=seed)
     if not methods:
         raise UsageError("At least one alignment is needed; 'none' measures the plain path.")
     return methods

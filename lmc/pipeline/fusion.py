@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lmc import schema
 from lmc._errors import UsageError
-from lmc._methods import FUSIONS, load_method
+from lmc._methods import FUSIONS, load_methods
 from lmc._types import StateDict
 from lmc.architectures import fit_state
 from lmc.checkpoints import Checkpoint
@@ -207,12 +207,7 @@ def resolve_fusions(
         For an unknown method or option, or one method asked for twice.
     """
     asked = [method] if isinstance(method, (str, AbstractFusion)) else list(method)
-    found: dict[str, AbstractFusion] = {}
-    for one in asked:
-        name = one if isinstance(one, str) else one.reference
-        if name in found:
-            raise UsageError(f"Fusion {name!r} is asked for twice.")
-        found[name] = load_method(one, FUSIONS, "fusion", seed=seed) if isinstance(one, str) else one
+    found = load_methods(asked, FUSIONS, "fusion", lambda one: one.reference, seed=seed)
     if not found:
         raise UsageError("At least one method of fusion is needed, 'wb', say.")
     return found

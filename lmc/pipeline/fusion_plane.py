@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,24 +9,23 @@ import xarray as xr
 from torch import Tensor, nn
 
 from lmc import schema
-from lmc._errors import UsageError, did_you_mean
+from lmc._errors import UsageError
 from lmc._types import StateDict
 from lmc.architectures import fit_state
-from lmc.barriers import check_basin, measure_basin
+from lmc.barriers import measure_basin
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import as_data
 from lmc.fusion import AbstractFusion, FusionResult, fuse
 from lmc.interpolation import Plane
 from lmc.pipeline.align_data import check_apart
 from lmc.pipeline.compare import first_examples, provenance
+from lmc.pipeline.planes import check_settings
 from lmc.pipeline.prove import Proof, prove
 from lmc.pipeline.routes import state_of
 from lmc.symmetry import PermutationSpec
 
 MODES = ("A", "B", "B permuted", "fused")
 """The modes of the plane of a fusion."""
-
-_OURS = {"module", "plane", "copies"}
 
 
 def fusion_plane(
@@ -89,12 +87,7 @@ def fusion_plane(
     MismatchError
         If the three networks lie on one line, as they do where the coupling moves nothing.
     """
-    possible = {*inspect.signature(measure_basin).parameters} - _OURS
-    for setting in settings:
-        if setting not in possible:
-            raise UsageError(f"lmc.fusion_plane has no setting {setting!r}.{did_you_mean(setting, possible)}")
-    checked = inspect.signature(check_basin).parameters
-    check_basin(**{name: value for name, value in settings.items() if name in checked})
+    check_settings("lmc.fusion_plane", settings)
     if len(states) != 2:
         raise UsageError(f"The plane of a fusion goes through two networks and a permuted one; got {len(states)}.")
     a, b = (fit_state(state_of(state, name), model, name) for state, name in zip(states, "AB", strict=True))

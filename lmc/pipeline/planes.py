@@ -30,7 +30,7 @@ ALIGNED = "B aligned"
 
 _OF_A_PLAN = "; the permutation that the soft plan is rounded to"
 
-_OURS = {"module", "plane", "copies"}  # arguments of measure_basin that are made here
+_OURS = {"module", "plane", "copies"}  # arguments of measure_basin that are made by who calls it
 
 
 def basin(
@@ -87,12 +87,7 @@ def basin(
     """
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}: pass a module, such as lmc.resolve('mlp', ...).module.")
-    possible = {*inspect.signature(measure_basin).parameters} - _OURS
-    for setting in settings:
-        if setting not in possible:
-            raise UsageError(f"lmc.basin has no setting {setting!r}.{did_you_mean(setting, possible)}")
-    checked = inspect.signature(check_basin).parameters
-    check_basin(**{name: value for name, value in settings.items() if name in checked})
+    check_settings("lmc.basin", settings)
     if not 1 <= len(states) <= 3:
         raise UsageError(f"A plane is around one network, or through two or three; got {len(states)}.")
     fitted = [fit_state(state_of(state, name), model, name) for state, name in zip(states, "ABC", strict=False)]
@@ -126,6 +121,16 @@ def basin(
         plane = Plane.through(fitted[0], fitted[1], fitted[2], parameters=parameters)
         known = {**provenance({}, None), **known}
     return measure_basin(model, plane, measured, copies=copies, seed=seed, attrs=known, **settings)
+
+
+def check_settings(who: str, settings: Mapping[str, Any]) -> None:
+    """Refuse what the measurement of a plane would, before anything is aligned or fused."""
+    possible = {*inspect.signature(measure_basin).parameters} - _OURS
+    for setting in settings:
+        if setting not in possible:
+            raise UsageError(f"{who} has no setting {setting!r}.{did_you_mean(setting, possible)}")
+    checked = inspect.signature(check_basin).parameters
+    check_basin(**{name: value for name, value in settings.items() if name in checked})
 
 
 def _one_alignment(align: str | AbstractAlignment, seed: int) -> dict[str, AbstractAlignment]:

@@ -9,6 +9,8 @@ from alignment.planted import planted, same
 
 from lmc import align, find_symmetries, fuse
 from lmc._errors import UsageError
+from lmc._methods import FUSIONS, load_method
+from lmc.fusion import AbstractFusion, GromovWassersteinBarycenter, OTFusion, WassersteinBarycenter
 from lmc.testing import tiny_mlp
 
 STATES = [tiny_mlp((6, 8, 7, 3), seed=seed).state_dict() for seed in range(3)]
@@ -56,3 +58,18 @@ def test_a_hidden_permutation_is_found_by_barycenters_and_by_transport(name: str
     _, spec, a, b, _ = planted(name)
     assert same(a, align(a, b, spec, method="wb").apply(b))
     assert same(a, fuse([a, b], spec, method="ot").state, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        WassersteinBarycenter(iterations=5, sides="both", start=2, starts=3, sweeps=4, normalize="mean-field", seed=6),
+        WassersteinBarycenter("activations", "sinkhorn", reg=0.5, start="random", examples=None, place="post"),
+        GromovWassersteinBarycenter(0.3, "activations", "incoming", None, 2, "mean-field", 4),
+        OTFusion("activations", "cosine", "unbalanced", "l2", slack=2.0, examples=None, place="post", pivot=2, seed=3),
+        OTFusion(solver="sinkhorn", reg=0.5, normalize="mean-field"),
+    ],
+    ids=lambda method: method.reference,
+)
+def test_what_a_result_says_of_its_method_asks_for_the_same_method_again(method: AbstractFusion):
+    assert load_method(method.reference, FUSIONS, "fusion") == method
