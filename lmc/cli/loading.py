@@ -68,10 +68,10 @@ def introduce(models: Sequence[Model], measured: AbstractData | None, common: Co
     """Say what was loaded and what was assumed, before the long work."""
     first = models[0].architecture
     common.note("A", describe_model(models[0]))
-    for name, one in zip("BCDEFGHIJKLMNOPQRSTUVWXYZ", models[1:], strict=False):
+    for number, one in enumerate(models[1:], start=1):
         alike = one.architecture.name == first.name
         what = f"{Path(one.checkpoint.source).name}   the same architecture" if alike else describe_model(one)
-        common.note(name, "\n".join([what, *(renaming(one) if alike else [])]))
+        common.note(letters(number), "\n".join([what, *(renaming(one) if alike else [])]))
     if measured is not None:
         introduce_data(measured, common)
 
@@ -97,6 +97,13 @@ def sources(models: Sequence[Model]) -> dict[str, Any]:
     """Return where networks came from, as attributes of a result."""
     architecture = models[0].architecture
     found: dict[str, Any] = {"model": architecture.reference, "model_assumptions": list(architecture.assumptions)}
-    for end, one in zip("abcdefghijklmnopqrstuvwxyz", models, strict=False):
+    for number, one in enumerate(models):
+        end = letters(number).lower()
         found |= {f"{end}_source": one.checkpoint.source, f"{end}_sha256": one.checkpoint.digest}
     return found
+
+
+def letters(number: int) -> str:
+    """Return what the checkpoint of a number, from 0, is called: A to Z, then AA, AB and so on."""
+    rest, last = divmod(number, 26)
+    return (letters(rest - 1) if rest else "") + chr(ord("A") + last)

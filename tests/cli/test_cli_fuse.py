@@ -11,6 +11,7 @@ import torch
 
 from lmc import checkpoints, schema
 from lmc.cli import main
+from lmc.cli.loading import letters
 
 DATA = Path(__file__).parents[2] / "data" / "checkpoints"
 DEMO = [str(DATA / f"mlp-{k}.safetensors") for k in (1, 2)]
@@ -138,3 +139,9 @@ def test_mistakes_end_with_their_exit_code_and_the_fix_and_leave_nothing(
     assert ended.value.code == code
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_every_checkpoint_has_letters_of_its_own():
+    assert [letters(number) for number in (0, 1, 25, 26, 27, 51, 52, 701, 702)] == [
+        *("A", "B", "Z", "AA", "AB", "AZ", "BA", "ZZ", "AAA")
+    ]
