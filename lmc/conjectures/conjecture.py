@@ -233,5 +233,5 @@ class _Study:
         known = [{name: one.tried for name, one in found.items()} for found in tried]
         verdicts = judge(known, self.bench.question, untried=untried, recovers=recovers)
         if count(self.bench.proof.spec) <= MOST:
-            verdicts = [search(self.bench, a, b) for a, b in ends]
+            verdicts = search(self.bench, ends)
         return tried, verdicts

@@ -137,8 +137,22 @@ def test_the_counterexample_is_proved_and_its_copy_found():
     module, (a, b), proof = known_truth.tiny()
     here = known_truth.bench(module, proof, known_truth.quadrant, 0, 2000)
     assert count(proof.spec) == 4 == len(list(every_permutation(proof.spec)))
-    assert search(here, a, b).word == PROVED
-    assert search(here, a, planted_pair(a, proof.spec, seed=1)[0]).word == CONNECTED
+    alone, copy = search(here, [(a, b), (a, planted_pair(a, proof.spec, seed=1)[0])])
+    assert (alone.word, copy.word) == (PROVED, CONNECTED)
+
+
+def test_a_search_corrects_pairs_together_and_measures_as_it_was_told():
+    module, (a, b), proof = known_truth.tiny()
+    here = known_truth.bench(module, proof, known_truth.quadrant, 0, 2000)
+    (once,), thrice = search(here, [(a, b)]), search(here, [(a, b)] * 3)
+    assert [one.p for one in thrice] == pytest.approx([3 * once.p] * 3)
+    question = dataclasses.replace(here.question, metric="loss")
+    flat = {"loss": lambda outputs, targets: 0.0 * outputs.sum(dim=1)}
+    words = [
+        search(dataclasses.replace(here, question=question, settings=settings), [(a, b)])[0].word
+        for settings in ({}, flat)
+    ]
+    assert words == [PROVED, CONNECTED], "no barrier in a loss that is zero everywhere"
 
 
 def test_a_first_look_ends_where_the_barrier_is_far_over_the_tolerance(trained):
