@@ -17,7 +17,8 @@ from lmc.conjectures.controls import negative, positive
 from lmc.conjectures.evidence import Bench, Clock
 from lmc.conjectures.exhaustive import count, every_permutation, search
 from lmc.conjectures.screening import USED, screen
-from lmc.conjectures.verdicts import CONNECTED, PROVED, halves
+from lmc.conjectures.verdicts import CONNECTED, PROVED, halves, look
+from lmc.evaluation import evaluate_path
 from lmc.testing import planted_pair
 
 
@@ -165,6 +166,12 @@ def test_a_first_look_ends_where_the_barrier_is_far_over_the_tolerance(trained):
     chosen, reported = halves(8000, 0, most=500)
     every = halves(8000, 0)
     assert set(chosen) <= set(every[0]) and set(reported) <= set(every[1]), "halves stay apart over both looks"
+    moved = lmc.align(runs[0], runs[1], proof.spec, method="random?seed=1").apply(runs[1])
+    seen = evaluate_path(module, lmc.LinearPath(runs[0], moved), known_truth.T, data)
+    by_hand = look(1.0 - np.asarray(seen.example_correct).T, here.question, (chosen, reported))
+    assert (far.tried.chosen_by, far.tried.barrier) == pytest.approx((by_hand.chosen_by, by_hand.barrier))
+    assert far.tried.chosen_by != pytest.approx(far.tried.barrier), "else the halves could be exchanged unseen"
+    assert far.tried.p_above == pytest.approx(10 * by_hand.p_above), "the first look has a tenth to spend"
 
 
 def test_the_later_look_pays_for_the_first(trained):
