@@ -126,6 +126,12 @@ def test_the_positive_control_fails_where_no_method_can_find_it(trained, bench):
     assert not blind.passed and "says nothing" in blind.message
 
 
+def test_the_positive_control_screens_its_copy_as_the_models_were(trained, bench):
+    _, runs, _ = trained
+    with pytest.raises(UsageError, match="dtype must be a floating one"):
+        positive(dataclasses.replace(bench, settings={"dtype": torch.int64}), runs[0], ())
+
+
 def test_a_random_permutation_is_told_from_a_good_one(trained, bench):
     _, runs, _ = trained
     assert negative(bench, runs[0], runs[1], "0 and 1").passed
