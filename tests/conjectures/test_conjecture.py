@@ -192,6 +192,18 @@ def test_the_later_look_pays_for_the_first(trained):
     assert two.p_above == pytest.approx(10 / 9 * one.p_above)
 
 
+def test_a_pair_is_left_by_the_half_that_methods_are_chosen_on_alone(trained, bench):
+    module, runs, proof = trained
+    moved = lmc.align(runs[0], runs[1], proof.spec, method="random?seed=1").apply(runs[1])
+    seen = evaluate_path(module, lmc.LinearPath(runs[0], moved), known_truth.T, bench.data)
+    right = int(np.flatnonzero(np.asarray(seen.example_correct).all(axis=0))[0])
+    rows = np.arange(bench.data.size)
+    rows[halves(len(rows), bench.question.seed)[0]] = right  # no barrier on the half that methods are chosen on
+    data = lmc.as_data((bench.data.inputs[rows], bench.data.targets[rows]))
+    found = dataclasses.replace(bench, data=data).measure(runs[0], moved, "none")
+    assert found.promising and found.tried.chosen_by == 0 and found.tried.barrier > 0.1
+
+
 def test_no_method_is_begun_that_has_no_time_left(trained, bench):
     _, runs, _ = trained
     hurried = dataclasses.replace(bench, clock=Clock(1e-9))
