@@ -116,7 +116,7 @@ def exhaustive(seed: int) -> str:
     """Judge the counterexample, or a permuted copy of one of its networks, by search; return how that went."""
     module, (a, b), proof = tiny()
     shaken, _ = planted_pair(a if seed % 2 else b, proof.spec, noise=0.02, seed=seed)
-    verdict = search(bench(module, proof, quadrant, seed), a, shaken)
+    (verdict,) = search(bench(module, proof, quadrant, seed), [(a, shaken)])
     moved = {f"permutation {i}": proof.spec.apply(shaken, p) for i, p in enumerate(every_permutation(proof.spec))}
     return outcome(verdict.word, truth(module, a, moved, quadrant), verdict.method)
 

@@ -145,8 +145,7 @@ def conjecture(
     clock = Clock(budget)
     looking = {name: aligning for name, method in methods.items() if method.needs == "data"}
     bench = Bench(module, measured, question, proof, settings, looking, clock, told)
-    quick = {name: settings[name] for name in ("device", "dtype", "loss") if name in settings}
-    screened = screen(module, states, measured, proof.spec, **quick)
+    screened = screen(module, states, measured, proof.spec, **bench.plain)
     for name, one in screened.solutions.items():
         if one.status != "used":
             told(f"{name}: {one.status}")
@@ -233,5 +232,5 @@ class _Study:
         known = [{name: one.tried for name, one in found.items()} for found in tried]
         verdicts = judge(known, self.bench.question, untried=untried, recovers=recovers)
         if count(self.bench.proof.spec) <= MOST:
-            verdicts = [search(self.bench, a, b) for a, b in ends]
+            verdicts = search(self.bench, ends)
         return tried, verdicts

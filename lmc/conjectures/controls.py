@@ -57,7 +57,8 @@ def positive(bench: Bench, state: StateDict, ladder: Sequence[str]) -> Control:
     """
     for noise in _NOISES:
         copy, _ = planted_pair(state, bench.proof.spec, noise=noise, seed=bench.question.seed + 1)
-        if screen(bench.module, {"copy": copy}, bench.data, bench.proof.spec).solutions["copy"].status == USED:
+        seen = screen(bench.module, {"copy": copy}, bench.data, bench.proof.spec, **bench.plain)
+        if seen.solutions["copy"].status == USED:
             break
     (found,) = bench.climb([(state, copy)], ladder)
     (verdict,) = judge([{name: one.tried for name, one in found.items()}], bench.question)

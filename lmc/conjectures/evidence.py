@@ -108,6 +108,11 @@ class Bench:
     clock: Clock = field(default_factory=Clock)
     say: Say = lambda text: None
 
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Those of the settings that evaluating a single network has too."""
+        return {name: self.settings[name] for name in ("device", "dtype", "loss") if name in self.settings}
+
     def measure(self, a: StateDict, b: StateDict, method: str) -> Measured:
         """Align B to A and measure the path: on a few examples first, and on all unless that settles it.
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from lmc._types import Permutation, StateDict
 from lmc.conjectures.evidence import Bench
-from lmc.conjectures.verdicts import NOT_CONNECTED, PROVED, Verdict, judge, look
-from lmc.evaluation import evaluate_path
-from lmc.interpolation import LinearPath
+from lmc.conjectures.verdicts import NOT_CONNECTED, PROVED, Verdict, judge
 from lmc.symmetry import PermutationSpec
 
 MOST = 1000
@@ -35,22 +33,33 @@ def every_permutation(spec: PermutationSpec) -> Iterator[Permutation]:
         yield found
 
 
-def search(bench: Bench, a: StateDict, b: StateDict) -> Verdict:
-    """Try every permutation of B.
+def search(bench: Bench, pairs: Sequence[tuple[StateDict, StateDict]]) -> list[Verdict]:
+    """Try every permutation of B in every pair, and judge the pairs together.
+
+    Parameters
+    ----------
+    bench : Bench
+        What measurements have in common.
+    pairs : sequence of (A, B)
+        State dicts.
 
     Returns
     -------
-    Verdict
+    list of Verdict
         ``connected`` by one that was chosen on the other half of the examples; ``not connected by any permutation``
         where every single one is surely over the tolerance; else ``undecided``. The method is its number.
     """
-    tried = {}
-    for number, permutation in enumerate(every_permutation(bench.proof.spec)):
-        path = LinearPath(a, bench.proof.spec.apply(b, permutation))
-        seen = evaluate_path(bench.module, path, bench.question.t, bench.data)
-        values = seen.example_loss if bench.question.metric == "loss" else 1.0 - np.asarray(seen.example_correct)
-        tried[f"permutation {number}"] = look(np.asarray(values, dtype=np.float64).T, bench.question)
-    (verdict,) = judge([tried], bench.question)
-    if verdict.word != NOT_CONNECTED:
-        return verdict
-    return Verdict(PROVED, verdict.method, verdict.p, f"all {len(tried)} permutations were tried")
+    spec = bench.proof.spec
+    tried = [
+        {
+            f"permutation {number}": bench.measure(a, spec.apply(b, permutation), "none").tried
+            for number, permutation in enumerate(every_permutation(spec))
+        }
+        for a, b in pairs
+    ]
+    return [
+        Verdict(PROVED, one.method, one.p, f"all {len(each)} permutations were tried")
+        if one.word == NOT_CONNECTED
+        else one
+        for one, each in zip(judge(tried, bench.question), tried, strict=True)
+    ]

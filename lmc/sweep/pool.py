@@ -39,6 +39,7 @@ class ProcessPool(AbstractExecutor):
     def __init__(self, workers: int, threads: int, memory: int = 2**30, points: int = 2**30) -> None:
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        self._context.set_forkserver_preload([serve.__module__])  # else every process imports torch for itself
         self.wanted, self.most, self.memory, self.points = workers + 1, 64, memory, points
         self._closing = False
         slots = [_Slot(self._context, threads) for _ in range(workers)]

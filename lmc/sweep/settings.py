@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lmc._errors import UsageError, did_you_mean
 from lmc._reference import Reference
@@ -97,7 +97,7 @@ class MeasureSettings:
     confidence: float = 0.95
     seed: int = 0
     device: str = "cpu"
-    dtype: str = "float32"
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     keep_examples: bool = False
 
 
@@ -231,6 +231,11 @@ def _read_value(hint: Any, value: Any, where: str) -> Any:
             return None
         hint = next(one for one in typing.get_args(hint) if one is not type(None))
     origin = typing.get_origin(hint)
+    if origin is Literal:
+        known = typing.get_args(hint)
+        if value in known:
+            return value
+        raise UsageError(f"{where} is {value!r}.{did_you_mean(str(value), known)} Known: {', '.join(known)}.")
     if origin is tuple:
         given = [value] if isinstance(value, str) else value
         if isinstance(given, (list, tuple)) and all(isinstance(one, str) for one in given):

@@ -17,7 +17,8 @@ from lmc.conjectures.controls import negative, positive
 from lmc.conjectures.evidence import Bench, Clock
 from lmc.conjectures.exhaustive import count, every_permutation, search
 from lmc.conjectures.screening import USED, screen
-from lmc.conjectures.verdicts import CONNECTED, PROVED, halves
+from lmc.conjectures.verdicts import CONNECTED, PROVED, halves, look
+from lmc.evaluation import evaluate_path
 from lmc.testing import planted_pair
 
 
@@ -125,6 +126,12 @@ def test_the_positive_control_fails_where_no_method_can_find_it(trained, bench):
     assert not blind.passed and "says nothing" in blind.message
 
 
+def test_the_positive_control_screens_its_copy_as_the_models_were(trained, bench):
+    _, runs, _ = trained
+    with pytest.raises(UsageError, match="dtype must be a floating one"):
+        positive(dataclasses.replace(bench, settings={"dtype": torch.int64}), runs[0], ())
+
+
 def test_a_random_permutation_is_told_from_a_good_one(trained, bench):
     _, runs, _ = trained
     assert negative(bench, runs[0], runs[1], "0 and 1").passed
@@ -137,8 +144,22 @@ def test_the_counterexample_is_proved_and_its_copy_found():
     module, (a, b), proof = known_truth.tiny()
     here = known_truth.bench(module, proof, known_truth.quadrant, 0, 2000)
     assert count(proof.spec) == 4 == len(list(every_permutation(proof.spec)))
-    assert search(here, a, b).word == PROVED
-    assert search(here, a, planted_pair(a, proof.spec, seed=1)[0]).word == CONNECTED
+    alone, copy = search(here, [(a, b), (a, planted_pair(a, proof.spec, seed=1)[0])])
+    assert (alone.word, copy.word) == (PROVED, CONNECTED)
+
+
+def test_a_search_corrects_pairs_together_and_measures_as_it_was_told():
+    module, (a, b), proof = known_truth.tiny()
+    here = known_truth.bench(module, proof, known_truth.quadrant, 0, 2000)
+    (once,), thrice = search(here, [(a, b)]), search(here, [(a, b)] * 3)
+    assert [one.p for one in thrice] == pytest.approx([3 * once.p] * 3)
+    question = dataclasses.replace(here.question, metric="loss")
+    flat = {"loss": lambda outputs, targets: 0.0 * outputs.sum(dim=1)}
+    words = [
+        search(dataclasses.replace(here, question=question, settings=settings), [(a, b)])[0].word
+        for settings in ({}, flat)
+    ]
+    assert words == [PROVED, CONNECTED], "no barrier in a loss that is zero everywhere"
 
 
 def test_a_first_look_ends_where_the_barrier_is_far_over_the_tolerance(trained):
@@ -151,6 +172,12 @@ def test_a_first_look_ends_where_the_barrier_is_far_over_the_tolerance(trained):
     chosen, reported = halves(8000, 0, most=500)
     every = halves(8000, 0)
     assert set(chosen) <= set(every[0]) and set(reported) <= set(every[1]), "halves stay apart over both looks"
+    moved = lmc.align(runs[0], runs[1], proof.spec, method="random?seed=1").apply(runs[1])
+    seen = evaluate_path(module, lmc.LinearPath(runs[0], moved), known_truth.T, data)
+    by_hand = look(1.0 - np.asarray(seen.example_correct).T, here.question, (chosen, reported))
+    assert (far.tried.chosen_by, far.tried.barrier) == pytest.approx((by_hand.chosen_by, by_hand.barrier))
+    assert far.tried.chosen_by != pytest.approx(far.tried.barrier), "else the halves could be exchanged unseen"
+    assert far.tried.p_above == pytest.approx(10 * by_hand.p_above), "the first look has a tenth to spend"
 
 
 def test_the_later_look_pays_for_the_first(trained):
@@ -163,6 +190,18 @@ def test_the_later_look_pays_for_the_first(trained):
     one, two = (here.measure(runs[0], b, "none").tried for here in (once, twice))
     assert one.examples == two.examples == 2000 and 1e-5 < one.p_above < 0.5, "neither sure nor hopeless"
     assert two.p_above == pytest.approx(10 / 9 * one.p_above)
+
+
+def test_a_pair_is_left_by_the_half_that_methods_are_chosen_on_alone(trained, bench):
+    module, runs, proof = trained
+    moved = lmc.align(runs[0], runs[1], proof.spec, method="random?seed=1").apply(runs[1])
+    seen = evaluate_path(module, lmc.LinearPath(runs[0], moved), known_truth.T, bench.data)
+    right = int(np.flatnonzero(np.asarray(seen.example_correct).all(axis=0))[0])
+    rows = np.arange(bench.data.size)
+    rows[halves(len(rows), bench.question.seed)[0]] = right  # no barrier on the half that methods are chosen on
+    data = lmc.as_data((bench.data.inputs[rows], bench.data.targets[rows]))
+    found = dataclasses.replace(bench, data=data).measure(runs[0], moved, "none")
+    assert found.promising and found.tried.chosen_by == 0 and found.tried.barrier > 0.1
 
 
 def test_no_method_is_begun_that_has_no_time_left(trained, bench):

@@ -15,7 +15,7 @@ from lmc import schema
 from lmc.cli import main
 from lmc.datasets import open_data
 from lmc.pipeline import load_pair
-from lmc.sweep import InProcess, collect, make_plan, read_plan, read_sweep, run_sweep
+from lmc.sweep import InProcess, collect, make_plan, parse_sweep, read_plan, read_sweep, run_sweep
 from lmc.sweep.journal import read_journal
 
 
@@ -87,3 +87,18 @@ def test_the_plan_comes_back_as_it_was_and_of_another_version_is_refused_by_name
     path.write_text(path.read_text().replace('"lmc_plan_version": 1', '"lmc_plan_version": 7'))
     with pytest.raises(lmc.LmcError, match="of version 7, this lmc reads version 1: run its sweep file again"):
         read_plan(study / "results")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"mesure": {}}, "no table 'mesure'. Did you mean 'measure'"),
+        ({"measure": {"point": 3}}, r"\[measure\] has no entry 'point'. Did you mean 'points'"),
+        ({"measure": {"points": "3"}}, r"\[measure\] points is '3': write a whole number"),
+        ({"measure": {"dtype": "flaot32"}}, r"\[measure\] dtype is 'flaot32'. Did you mean 'float32'"),
+    ],
+)
+def test_a_wrong_word_of_a_sweep_file_is_refused_before_any_work(table: dict, message: str):
+    checkpoints = {"checkpoints": {"paths": "*.pt"}}
+    with pytest.raises(lmc.LmcError, match=message):
+        parse_sweep({**checkpoints, **table})
