@@ -9,12 +9,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from lmc import schema
 from lmc._errors import UsageError
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.style import house_style
 
 _BASELINES = {"chord": "chord", "mean": "mean end"}
@@ -22,10 +23,9 @@ _ASIDE = 0.004  # of the axis, between the bars of two alignments at one positio
 
 
 @dataclass(frozen=True)
-class AdaptiveArtists:
+class AdaptiveArtists(AbstractArtists):
     """The figure of an adaptive run and everything in it, to be changed at will."""
 
-    figure: Figure | SubFigure
     axes: Axes
     bars: Mapping[str, ErrorbarContainer]
     tolerance: Line2D

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.style import SIZES, house_style
 from lmc.plotting.zoom import add_inset, place_of
 
@@ -58,26 +58,16 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class BarrierArtists:
+class BarrierArtists(AbstractArtists):
     """A barrier figure and everything in it, to be changed at will.
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure or SubFigure
-        The figure; a notebook shows it when this object is the last line of a cell.
     panels : mapping
         Metric (``"loss"``, ``"accuracy"``, ``"error"``) to its `Panel`.
     """
 
-    figure: Figure | SubFigure
     panels: Mapping[str, Panel]
-
-    def _repr_png_(self) -> bytes | None:
-        if not isinstance(self.figure, Figure) or self.figure.canvas.manager is not None:
-            return None  # pyplot shows its own figures
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png")
-        return buffer.getvalue()
 
 
 def plot_barrier(

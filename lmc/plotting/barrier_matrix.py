@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import BoundaryNorm
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -20,6 +20,7 @@ from scipy.cluster.hierarchy import dendrogram
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.levels import contour_levels
 from lmc.plotting.pair_matrix import (
     CHOSEN,
@@ -41,10 +42,9 @@ _EMPTY = "0.88"
 
 
 @dataclass(frozen=True)
-class MatrixArtists:
+class MatrixArtists(AbstractArtists):
     """A matrix of barriers and everything in it; ``models`` names rows and columns in the order drawn."""
 
-    figure: Figure | SubFigure
     axes: Axes
     image: AxesImage
     colorbar: Colorbar

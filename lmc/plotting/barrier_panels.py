@@ -9,12 +9,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from lmc import schema
 from lmc._errors import SchemaError, UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.barrier import METRICS, curves_of, label_of
 from lmc.plotting.pair_matrix import short_names
 from lmc.plotting.scaling_points import varying
@@ -27,10 +28,9 @@ _CHORD = {"color": "0.35", "linestyle": (0, (5, 3)), "linewidth": 0.6, "marker":
 
 
 @dataclass(frozen=True)
-class PanelsArtists:
+class PanelsArtists(AbstractArtists):
     """Small multiples of the barrier figure; lines by panel and alignment, those of single pairs beside the mean's."""
 
-    figure: Figure | SubFigure
     axes: Mapping[str, Axes]
     lines: Mapping[tuple[str, str], Line2D]
     pairs: Mapping[tuple[str, str], Sequence[Line2D]]

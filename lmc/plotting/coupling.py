@@ -14,13 +14,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lmc._errors import UsageError
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.groups import check_alignment, units_of, within
 from lmc.plotting.style import SIZES, house_style
 
@@ -47,10 +48,9 @@ class CouplingPanel:
 
 
 @dataclass(frozen=True)
-class CouplingArtists:
+class CouplingArtists(AbstractArtists):
     """A coupling figure and everything in it: a panel for each group; the colour bar where there is a plan."""
 
-    figure: Figure | SubFigure
     panels: Mapping[str, CouplingPanel]
     colorbar: Colorbar | None
 

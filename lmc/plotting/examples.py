@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.style import SIZES, house_style
 
 _COLUMNS = {"column": 4, "page": 8, "slide": 6}
@@ -44,10 +45,9 @@ class ExampleCell:
 
 
 @dataclass(frozen=True)
-class ExamplesArtists:
+class ExamplesArtists(AbstractArtists):
     """A figure of examples and everything in it; cells by index of the example, the one that breaks most first."""
 
-    figure: Figure | SubFigure
     axes: Axes
     cells: Mapping[int, ExampleCell]
     legend: Legend

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.style import SIZES, house_style
 
 METRICS = ("loss", "accuracy", "error")
@@ -59,29 +59,19 @@ class FusionPanel:
 
 
 @dataclass(frozen=True)
-class FusionTableArtists:
+class FusionTableArtists(AbstractArtists):
     """A fusion figure and everything in it, to be changed at will.
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure or SubFigure
-        The figure; a notebook shows it when this object is the last line of a cell.
     panels : mapping
         Metric (``"loss"``, ``"accuracy"``, ``"error"``) to its `FusionPanel`.
     legend : matplotlib.legend.Legend
         What the marks are.
     """
 
-    figure: Figure | SubFigure
     panels: Mapping[str, FusionPanel]
     legend: Legend
-
-    def _repr_png_(self) -> bytes | None:
-        if not isinstance(self.figure, Figure) or self.figure.canvas.manager is not None:
-            return None  # pyplot shows its own figures
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png")
-        return buffer.getvalue()
 
 
 def plot_fusion_table(

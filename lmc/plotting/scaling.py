@@ -12,12 +12,13 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.container import ErrorbarContainer
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, NullLocator
 
 from lmc._errors import UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.scaling_points import Points, points_of
 from lmc.plotting.style import SIZES, house_style
 
@@ -28,12 +29,11 @@ _REFERENCE = {"color": "0.35", "linestyle": (0, (5, 3)), "linewidth": 0.7, "mark
 
 
 @dataclass(frozen=True)
-class ScalingArtists:
+class ScalingArtists(AbstractArtists):
     """A figure of barriers against a size, by panel (the value of ``by``, or ``""``) and alignment.
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure or SubFigure
     axes : mapping
         Panel to its axes.
     lines : mapping
@@ -45,7 +45,6 @@ class ScalingArtists:
     legend : matplotlib.legend.Legend
     """
 
-    figure: Figure | SubFigure
     axes: Mapping[str, Axes]
     lines: Mapping[tuple[str, str], Line2D]
     bars: Mapping[tuple[str, str], ErrorbarContainer]

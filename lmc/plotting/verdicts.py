@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from lmc import schema
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.pair_matrix import (
     CHOSEN,
     MOST_WRITTEN,
@@ -41,10 +42,9 @@ _COLUMNS = 50  # characters of a title, in one column of a paper
 
 
 @dataclass(frozen=True)
-class VerdictArtists:
+class VerdictArtists(AbstractArtists):
     """A matrix of verdicts; cells, marks and numbers by the pair of names, rows and columns in the order drawn."""
 
-    figure: Figure | SubFigure
     axes: Axes
     models: tuple[str, ...]
     cells: Mapping[tuple[str, str], tuple[Rectangle, Rectangle]]
