@@ -16,8 +16,9 @@ from matplotlib.lines import Line2D
 from lmc import schema
 from lmc._errors import SchemaError, UsageError, unknown
 from lmc.plotting.artists import AbstractArtists
-from lmc.plotting.barrier import METRICS, curves_of, label_of
+from lmc.plotting.barrier import METRICS, curves_of
 from lmc.plotting.pair_matrix import short_names
+from lmc.plotting.results import check_dataset, label_of
 from lmc.plotting.scaling_points import varying
 from lmc.plotting.style import SIZES, house_style
 
@@ -99,6 +100,7 @@ def plot_barrier_panels(
 
 def _groups(dataset: xr.Dataset, over: str | None, metric: str) -> tuple[dict[str, np.ndarray], str]:
     """Return, by the title of its panel, which pairs are in it; and what the panels are of."""
+    check_dataset(dataset, "plot_barrier_panels")
     schema.validate(dataset)
     if dataset.attrs["lmc_kind"] not in ("barrier", "sweep"):
         raise SchemaError(f"A sweep, or stacked barriers, are needed; this is of kind {dataset.attrs['lmc_kind']!r}.")

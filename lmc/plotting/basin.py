@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from lmc import schema
 from lmc._errors import UsageError, unknown
 from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.levels import contour_levels
+from lmc.plotting.results import check_dataset, label_of
 from lmc.plotting.style import SIZES, house_style
 
 METRICS = ("loss", "error")
@@ -125,6 +125,7 @@ def plot_basin(
         For an unknown or absent metric or level, a wrong number of axes, or a path.
     """
     check_dataset(dataset, "plot_basin")
+    schema.validate(dataset, kind="basin")
     level = _level(dataset, level)
     given = None if ax is None else [ax] if isinstance(ax, Axes) else list(ax)
     metrics = _metrics(dataset, metric, None if given is None else len(given))
@@ -142,16 +143,6 @@ def plot_basin(
         figure.set_figheight(figure.get_figheight() + artists.legend.get_window_extent().height / figure.dpi)
         figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style
     return artists
-
-
-def check_dataset(dataset: xr.Dataset, function: str) -> None:
-    """Refuse what is no basin result."""
-    if isinstance(dataset, (str, os.PathLike)):
-        path = str(dataset)
-        raise UsageError(f"{path!r} is a path: lmc.{function}(xarray.open_dataset({path!r})) draws it.")
-    if not isinstance(dataset, xr.Dataset):
-        raise UsageError(f"A whole Dataset is drawn, not a {type(dataset).__name__}.")
-    schema.validate(dataset, kind="basin")
 
 
 def field_of(dataset: xr.Dataset, metric: str) -> NDArray[np.float64]:
@@ -326,9 +317,3 @@ def _handles(dataset: xr.Dataset, panel: BasinPanel, level: float) -> list[Line2
 
 def _names(dataset: xr.Dataset) -> list[str]:
     return [str(name) for name in dataset["mode"].values]
-
-
-def label_of(variable: xr.DataArray) -> str:
-    """Return the long name of a variable with its units."""
-    name, units = variable.attrs["long_name"], variable.attrs["units"]
-    return name if units == "1" else f"{name} ({units})"

@@ -14,9 +14,11 @@ from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Line3D, Poly3DCollection, Text3D
 from numpy.typing import NDArray
 
+from lmc import schema
 from lmc.plotting.artists import AbstractArtists
-from lmc.plotting.basin import COLORMAP, check_dataset, field_of, label_of
+from lmc.plotting.basin import COLORMAP, field_of
 from lmc.plotting.levels import contour_levels
+from lmc.plotting.results import check_dataset, label_of
 from lmc.plotting.style import figure_size, house_style
 
 _MODE = {
@@ -76,6 +78,7 @@ def plot_basin_surface(
         For what is no dataset.
     """
     check_dataset(dataset, "plot_basin_surface")
+    schema.validate(dataset, kind="basin")
     if ax is not None:
         return _draw(ax, dataset, elevation, azimuth)
     with house_style(size):

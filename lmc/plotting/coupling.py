@@ -93,7 +93,7 @@ def plot_coupling(
     UsageError
         For an unknown group, for plans that are not in the dataset, for a wrong number of axes.
     """
-    check_alignment(dataset)
+    check_alignment(dataset, "plot_coupling")
     if show not in (None, "plan", "permutation"):
         raise UsageError(f"show is {show!r}: 'plan' or 'permutation'.")
     if show == "plan" and "plan_mass" not in dataset:

@@ -81,7 +81,7 @@ def plot_matching(
     UsageError
         For an unknown group or measure, or one that the dataset does not have; for a wrong number of axes.
     """
-    check_alignment(dataset)
+    check_alignment(dataset, "plot_matching")
     given = None if ax is None else [ax] if isinstance(ax, Axes) else list(ax)
     measures = _measures(dataset, measure, None if given is None else len(given))
     names = list(units_of(dataset, groups))

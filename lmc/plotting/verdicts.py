@@ -29,6 +29,7 @@ from lmc.plotting.pair_matrix import (
     square,
     values_of,
 )
+from lmc.plotting.results import check_dataset
 from lmc.plotting.style import SIZES, figure_size, house_style
 
 # Light to dark in grey as well, and each with a mark of its own.
@@ -75,6 +76,7 @@ def plot_verdicts(dataset: xr.Dataset, *, ax: Axes | None = None, size: str = "c
     SchemaError
         If the dataset is no conjecture.
     """
+    check_dataset(dataset, "plot_verdicts")
     schema.validate(dataset, kind="conjecture")
     pairs = pairs_of(dataset)
     if ax is not None:

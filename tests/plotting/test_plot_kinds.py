@@ -56,6 +56,15 @@ def test_what_has_no_such_figure_is_refused(barrier: xr.Dataset):
         plot(barrier.drop_vars("loss_ci"))
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_path_and_a_variable_are_no_dataset(name: str, barrier: xr.Dataset):
+    draw = FIGURES[name].load()
+    with pytest.raises(UsageError, match=rf"lmc\.{draw.__name__}\(xarray\.open_dataset\('x\.nc'\)\) draws it"):
+        draw("x.nc")
+    with pytest.raises(UsageError, match="not a DataArray"):
+        draw(barrier["loss"])
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_a_size_is_the_width_of_the_figure(barrier: xr.Dataset, basin: xr.Dataset, size: str):
     for dataset in (barrier, basin) if size == "slide" else (barrier,):
