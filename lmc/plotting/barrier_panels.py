@@ -20,7 +20,7 @@ from lmc.plotting.barrier import METRICS, curves_of
 from lmc.plotting.pair_matrix import short_names
 from lmc.plotting.results import check_dataset, label_of
 from lmc.plotting.scaling_points import varying
-from lmc.plotting.style import SIZES, house_style
+from lmc.plotting.style import SIZES, house_style, small_multiples
 
 _MOST_PANELS = 16
 _ACROSS = {"column": 2, "page": 4, "slide": 4}
@@ -83,14 +83,8 @@ def plot_barrier_panels(
         return _draw(dataset, dict(zip(groups, given, strict=True)), groups, metric, below=None)
     with house_style(size):
         figure = Figure()
-        across = min(len(groups), _ACROSS[size])
-        down = -(-len(groups) // across)
-        axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-        for spare in axes[len(groups) :]:
-            spare.set_visible(False)
-        for last in axes[max(len(groups) - across, 0) : len(groups)]:
-            last.tick_params(labelbottom=True)  # also where a spare one lies below
-        artists = _draw(dataset, dict(zip(groups, axes[: len(groups)], strict=True)), groups, metric, below=figure)
+        axes, down = small_multiples(figure, len(groups), _ACROSS[size])
+        artists = _draw(dataset, dict(zip(groups, axes, strict=True)), groups, metric, below=figure)
         width = SIZES[size][0]
         legend = artists.legend.get_window_extent().height / figure.dpi
         figure.set_size_inches(width, 0.35 + down * (0.8 * width / _ACROSS[size] + 0.25) + legend)
