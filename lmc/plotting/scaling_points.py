@@ -49,14 +49,11 @@ def points_of(
     schema.validate(dataset)
     if metric not in ("loss", "error"):
         raise unknown("metric", metric, ("loss", "error"))
-    kind = dataset.attrs["lmc_kind"]
-    if kind == "sweep":
-        values, bounds, label = _of_sweep(dataset, metric, baseline)
-    elif kind == "study":
+    if dataset.attrs["lmc_kind"] == "study":
         values, bounds, label = _of_study(dataset, metric, variable)
     else:
         schema.validate(dataset, kind="sweep")
-        raise AssertionError
+        values, bounds, label = _of_sweep(dataset, metric, baseline)
     sizes = varying(values)
     x = _chosen("x", x, sizes, sizes)
     others = [name for name in sizes if name != x and len(np.unique(values[name])) <= _MOST_PANELS]
@@ -139,7 +136,7 @@ def _flat(values: xr.DataArray, bounds: xr.DataArray | None, x: str, by: str | N
     alignment = columns["alignment"][known]
     one = len(np.unique(np.stack([columns[x][known].astype(str), alignment.astype(str), panels]), axis=1).T)
     several = one < int(known.sum())
-    confidence = "" if ends is None else "bars: " + str(bounds.attrs["long_name"]).partition(" of ")[0]  # pyright: ignore[reportOptionalMemberAccess]
+    confidence = "" if bounds is None else "bars: " + str(bounds.attrs["long_name"]).partition(" of ")[0]
     words = "; ".join(filter(None, ["lines: means; points: pairs" if several else "", confidence]))
     return Points(
         columns[x][known].astype(np.float64)[order],
