@@ -205,9 +205,7 @@ def _panel(ax: Axes, dataset: xr.Dataset, metric: str, baseline: str, columns: i
             bands[name] = ax.fill_between(t, *intervals[i].T, color=color, alpha=0.2, linewidth=0, zorder=2)
     other = "B*" if "only" in dataset.attrs else "B"  # a layer-wise path ends at a hybrid
     baselines, ends = _mark_ends(ax, t, curves, baseline, other)
-    split = dataset["split"].item()
-    of_split = "" if split == "all" else f"{split} "  # what was not split is not worth a word
-    ax.set_ylabel(f"{of_split}{label_of(dataset[metric]) if metric in dataset else metric}")
+    ax.set_ylabel(label_of_curves(dataset, metric))
     legend = ax.legend(handles=list(lines.values()), title=title, alignment="left", **_ABOVE)
     place = place_of(curves, t, ax.get_ylim()) if zoom else None
     inset = None
@@ -224,6 +222,13 @@ def curves_of(dataset: xr.Dataset, metric: str) -> tuple[NDArray[np.float64], ND
     if metric == "error":
         return 1 - curves, None if intervals is None else 1 - intervals[..., ::-1]
     return curves, intervals
+
+
+def label_of_curves(dataset: xr.Dataset, metric: str) -> str:
+    """Return what the values of `curves_of` are, and of which split."""
+    split = dataset["split"].item()
+    of_split = "" if split == "all" else f"{split} "  # what was not split is not worth a word
+    return f"{of_split}{label_of(dataset[metric]) if metric in dataset else metric}"
 
 
 def _mark_ends(

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from lmc import schema
 from lmc._errors import SchemaError, UsageError, unknown
 from lmc.plotting.artists import AbstractArtists
-from lmc.plotting.barrier import METRICS, curves_of
+from lmc.plotting.barrier import METRICS, curves_of, label_of_curves
 from lmc.plotting.pair_matrix import short_names
 from lmc.plotting.results import check_dataset, label_of
 from lmc.plotting.scaling_points import varying
@@ -178,9 +178,7 @@ def _mean(curves: np.ndarray) -> np.ndarray:
 
 
 def _label(axes: Mapping[str, Axes], dataset: xr.Dataset, metric: str, below: Figure | None) -> None:
-    split = dataset["split"].item()
-    of_split = "" if split == "all" else f"{split} "
-    y_label = f"{of_split}{label_of(dataset[metric]) if metric in dataset else metric}"
+    y_label = label_of_curves(dataset, metric)
     for ax in axes.values():
         grid = ax.get_subplotspec()
         if below is None or grid is None or grid.is_first_col():
