@@ -6,10 +6,11 @@ from matplotlib.figure import Figure
 from lmc.plotting import plot_barrier
 from lmc.plotting.style import house_style
 
+networks = {"RNN": result("30_rnn"), "LSTM": result("30_lstm")}
 with house_style("page"):
     figure = Figure(figsize=(6.8, 2.8))
-    for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("rnn", "lstm"), strict=True):
-        plot_barrier(result(f"30_{kind}"), ax=axes, metric="accuracy")
-        axes.set_xlabel(f"position along the path, {kind.upper()}")
+    for axes, (kind, measured) in zip(figure.subplots(1, 2, sharey=True), networks.items(), strict=True):
+        plot_barrier(measured, ax=axes, metric="accuracy")
+        axes.set_xlabel(f"position along the path, {kind}")
     figure.draw_without_rendering()
 save(figure, "recurrent")

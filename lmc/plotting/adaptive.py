@@ -9,23 +9,22 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from lmc import schema
-from lmc._errors import UsageError
+from lmc.plotting.artists import AbstractArtists
+from lmc.plotting.results import BASELINES, check_dataset, single_pair, with_units
 from lmc.plotting.style import house_style
 
-_BASELINES = {"chord": "chord", "mean": "mean end"}
 _ASIDE = 0.004  # of the axis, between the bars of two alignments at one position
 
 
 @dataclass(frozen=True)
-class AdaptiveArtists:
+class AdaptiveArtists(AbstractArtists):
     """The figure of an adaptive run and everything in it, to be changed at will."""
 
-    figure: Figure | SubFigure
     axes: Axes
     bars: Mapping[str, ErrorbarContainer]
     tolerance: Line2D
@@ -56,11 +55,9 @@ def plot_adaptive(dataset: xr.Dataset, *, ax: Axes | None = None, size: str = "c
     UsageError
         For a dataset of several pairs.
     """
+    check_dataset(dataset, "plot_adaptive")
     schema.validate(dataset, kind="adaptive")
-    if "pair" in dataset.dims:
-        raise UsageError(
-            f"The dataset holds {dataset.sizes['pair']} pairs of models: choose one, dataset.isel(pair=0)."
-        )
+    dataset = single_pair(dataset)
     if ax is not None:
         return _draw(dataset, ax)
     with house_style(size):
@@ -72,7 +69,6 @@ def plot_adaptive(dataset: xr.Dataset, *, ax: Axes | None = None, size: str = "c
 
 def _draw(dataset: xr.Dataset, ax: Axes) -> AdaptiveArtists:
     tolerance = float(dataset.attrs["tolerance"])
-    units = dataset["rise"].attrs["units"]
     line = ax.axhline(tolerance, color="0.35", linestyle=(0, (5, 3)), linewidth=0.7, marker="")
     ax.axhline(0, color="0.8", linewidth=0.7, marker="", zorder=0)
     bars = {}
@@ -84,8 +80,8 @@ def _draw(dataset: xr.Dataset, ax: Axes) -> AdaptiveArtists:
         apart = np.abs(bounds - rise).clip(min=0.0)
         bars[str(name)] = ax.errorbar(t + offset, rise, yerr=apart, label=_entry(one), capsize=1.5, elinewidth=0.8)
     ax.set_xlabel(dataset["t"].attrs["long_name"])
-    kind = f"{dataset['split'].item()} {dataset.attrs['metric']} above the {_BASELINES[dataset.attrs['baseline']]}"
-    ax.set_ylabel(kind if units == "1" else f"{kind} ({units})")
+    kind = f"{dataset['split'].item()} {dataset.attrs['metric']} above the {BASELINES[dataset.attrs['baseline']]}"
+    ax.set_ylabel(with_units(kind, dataset["rise"]))
     title = f"against a tolerance of {tolerance:g} (dashed); bars: {100 * float(dataset.attrs['confidence']):g}% bounds"
     legend = ax.legend(
         handles=list(bars.values()), title=title, alignment="left", loc="lower left", bbox_to_anchor=(0, 1)

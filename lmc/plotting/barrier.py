@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
@@ -22,6 +20,8 @@ from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
+from lmc.plotting.results import BASELINES, check_dataset, label_of, single_pair
 from lmc.plotting.style import SIZES, house_style
 from lmc.plotting.zoom import add_inset, place_of
 
@@ -31,7 +31,6 @@ _MARKERS = 12  # on a line, at most
 _COLUMNS = 54  # characters of a legend, in one column of a paper
 _HANDLE = 10  # of them, before the text of an entry
 _CHARACTER = 0.55  # width of a character, in font sizes
-_BASELINE_NAMES = {"chord": "chord", "mean": "mean end"}
 _BASELINE = {"color": "0.35", "linestyle": (0, (5, 3)), "linewidth": 0.7, "marker": "", "zorder": 2.5}
 _END = {
     "ha": "center",
@@ -58,26 +57,16 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class BarrierArtists:
+class BarrierArtists(AbstractArtists):
     """A barrier figure and everything in it, to be changed at will.
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure or SubFigure
-        The figure; a notebook shows it when this object is the last line of a cell.
     panels : mapping
         Metric (``"loss"``, ``"accuracy"``, ``"error"``) to its `Panel`.
     """
 
-    figure: Figure | SubFigure
     panels: Mapping[str, Panel]
-
-    def _repr_png_(self) -> bytes | None:
-        if not isinstance(self.figure, Figure) or self.figure.canvas.manager is not None:
-            return None  # pyplot shows its own figures
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png")
-        return buffer.getvalue()
 
 
 def plot_barrier(
@@ -122,11 +111,12 @@ def plot_barrier(
     UsageError
         For an unknown or absent metric or baseline, a wrong number of axes, a dataset of several pairs, or a path.
     """
+    check_dataset(dataset, "plot_barrier")
     dataset = _with_alignment(dataset)
     schema.validate(dataset, kind="barrier")
     if baseline not in dataset["baseline"].values:
         raise unknown("baseline", baseline, dataset["baseline"].values)
-    dataset = _single_pair(dataset).sortby("t")
+    dataset = single_pair(dataset).sortby("t")
     given = None if ax is None else [ax] if isinstance(ax, Axes) else list(ax)
     metrics = _metrics(dataset, metric, None if given is None else len(given))
     if given is not None:
@@ -148,25 +138,11 @@ def plot_barrier(
 
 
 def _with_alignment(dataset: xr.Dataset) -> xr.Dataset:
-    """Refuse what is no dataset, and give the dimension back that ``sel(alignment=...)`` takes away."""
-    if isinstance(dataset, (str, os.PathLike)):
-        path = str(dataset)
-        raise UsageError(f"{path!r} is a path: lmc.plot_barrier(xarray.open_dataset({path!r})) draws it.")
-    if not isinstance(dataset, xr.Dataset):
-        raise UsageError(f"A whole Dataset is drawn, not a {type(dataset).__name__}.")
+    """Give the dimension back that ``sel(alignment=...)`` takes away."""
     if "alignment" in dataset.dims or "alignment" not in dataset.coords:
         return dataset
     lost = [name for name in dataset.data_vars if "alignment" in getattr(schema.BARRIER.get(str(name)), "dims", ())]
     return dataset.assign(dataset[lost].expand_dims("alignment"))
-
-
-def _single_pair(dataset: xr.Dataset) -> xr.Dataset:
-    if "pair" not in dataset.dims:
-        return dataset
-    if dataset.sizes["pair"] != 1:
-        pairs = dataset.sizes["pair"]
-        raise UsageError(f"The dataset holds {pairs} pairs of models: choose one, as in dataset.isel(pair=0).")
-    return dataset.squeeze("pair")
 
 
 def _metrics(dataset: xr.Dataset, metric: str | None, room: int | None) -> tuple[str, ...]:
@@ -229,9 +205,7 @@ def _panel(ax: Axes, dataset: xr.Dataset, metric: str, baseline: str, columns: i
             bands[name] = ax.fill_between(t, *intervals[i].T, color=color, alpha=0.2, linewidth=0, zorder=2)
     other = "B*" if "only" in dataset.attrs else "B"  # a layer-wise path ends at a hybrid
     baselines, ends = _mark_ends(ax, t, curves, baseline, other)
-    split = dataset["split"].item()
-    of_split = "" if split == "all" else f"{split} "  # what was not split is not worth a word
-    ax.set_ylabel(f"{of_split}{label_of(dataset[metric]) if metric in dataset else metric}")
+    ax.set_ylabel(label_of_curves(dataset, metric))
     legend = ax.legend(handles=list(lines.values()), title=title, alignment="left", **_ABOVE)
     place = place_of(curves, t, ax.get_ylim()) if zoom else None
     inset = None
@@ -248,6 +222,13 @@ def curves_of(dataset: xr.Dataset, metric: str) -> tuple[NDArray[np.float64], ND
     if metric == "error":
         return 1 - curves, None if intervals is None else 1 - intervals[..., ::-1]
     return curves, intervals
+
+
+def label_of_curves(dataset: xr.Dataset, metric: str) -> str:
+    """Return what the values of `curves_of` are, and of which split."""
+    split = dataset["split"].item()
+    of_split = "" if split == "all" else f"{split} "  # what was not split is not worth a word
+    return f"{of_split}{label_of(dataset[metric]) if metric in dataset else metric}"
 
 
 def _mark_ends(
@@ -278,7 +259,7 @@ def _legend_text(dataset: xr.Dataset, metric: str, baseline: str, columns: int) 
     if scalar not in dataset:
         title = textwrap.fill(label_of(dataset["alignment"]), columns)
         return title, {name: textwrap.fill(name, columns - _HANDLE) for name in names}
-    title = f"{label_of(dataset[scalar])} above the {_BASELINE_NAMES.get(baseline, baseline)}"
+    title = f"{label_of(dataset[scalar])} above the {BASELINES.get(baseline, baseline)}"
     barriers = [f"{value:.3f}" for value in dataset[scalar].sel(baseline=baseline).values]
     interval = dataset.get(f"{scalar}_ci")
     if interval is not None:
@@ -294,9 +275,3 @@ def _entry(name: str, barrier: str, columns: int) -> str:
     if len(name) + len(barrier) < columns:
         return f"{name}  {barrier}"
     return f"{textwrap.fill(name, columns)}\n{barrier}"
-
-
-def label_of(variable: xr.DataArray) -> str:
-    """Return the long name of a variable with its units."""
-    name, units = variable.attrs["long_name"], variable.attrs["units"]
-    return name if units == "1" else f"{name} ({units})"

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import BoundaryNorm
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -20,6 +20,7 @@ from scipy.cluster.hierarchy import dendrogram
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.levels import contour_levels
 from lmc.plotting.pair_matrix import (
     CHOSEN,
@@ -32,19 +33,18 @@ from lmc.plotting.pair_matrix import (
     square,
     values_of,
 )
+from lmc.plotting.results import BASELINES, check_dataset, with_units
 from lmc.plotting.style import figure_size, house_style
 
-_BASELINES = {"chord": "chord", "mean": "mean end"}
 _COLORMAP = "viridis_r"
 _DARK = 0.45  # luminance, below which numbers are white
 _EMPTY = "0.88"
 
 
 @dataclass(frozen=True)
-class MatrixArtists:
+class MatrixArtists(AbstractArtists):
     """A matrix of barriers and everything in it; ``models`` names rows and columns in the order drawn."""
 
-    figure: Figure | SubFigure
     axes: Axes
     image: AxesImage
     colorbar: Colorbar
@@ -119,6 +119,7 @@ def plot_barrier_matrix(
 
 def _barriers(dataset: xr.Dataset, metric: str | None, baseline: str) -> tuple[xr.DataArray, str]:
     """Return the barriers, dims pair and alignment, and what they are in words."""
+    check_dataset(dataset, "plot_barrier_matrix")
     schema.validate(dataset)
     if dataset.attrs["lmc_kind"] == "conjecture":
         decided = str(dataset.attrs["metric"])
@@ -138,8 +139,7 @@ def _barriers(dataset: xr.Dataset, metric: str | None, baseline: str) -> tuple[x
 
 
 def _words(values: xr.DataArray, name: str, baseline: str) -> str:
-    units = values.attrs["units"]
-    return f"{name} above the {_BASELINES.get(baseline, baseline)}" + ("" if units == "1" else f" ({units})")
+    return with_units(f"{name} above the {BASELINES.get(baseline, baseline)}", values)
 
 
 def _alignments(dataset: xr.Dataset, before: str | None, after: str | None) -> tuple[str, str]:

@@ -9,16 +9,18 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from lmc import schema
 from lmc._errors import SchemaError, UsageError, unknown
-from lmc.plotting.barrier import METRICS, curves_of, label_of
+from lmc.plotting.artists import AbstractArtists
+from lmc.plotting.barrier import METRICS, curves_of, label_of_curves
 from lmc.plotting.pair_matrix import short_names
+from lmc.plotting.results import check_dataset, label_of
 from lmc.plotting.scaling_points import varying
-from lmc.plotting.style import SIZES, house_style
+from lmc.plotting.style import SIZES, house_style, small_multiples
 
 _MOST_PANELS = 16
 _ACROSS = {"column": 2, "page": 4, "slide": 4}
@@ -27,10 +29,9 @@ _CHORD = {"color": "0.35", "linestyle": (0, (5, 3)), "linewidth": 0.6, "marker":
 
 
 @dataclass(frozen=True)
-class PanelsArtists:
+class PanelsArtists(AbstractArtists):
     """Small multiples of the barrier figure; lines by panel and alignment, those of single pairs beside the mean's."""
 
-    figure: Figure | SubFigure
     axes: Mapping[str, Axes]
     lines: Mapping[tuple[str, str], Line2D]
     pairs: Mapping[tuple[str, str], Sequence[Line2D]]
@@ -82,14 +83,8 @@ def plot_barrier_panels(
         return _draw(dataset, dict(zip(groups, given, strict=True)), groups, metric, below=None)
     with house_style(size):
         figure = Figure()
-        across = min(len(groups), _ACROSS[size])
-        down = -(-len(groups) // across)
-        axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-        for spare in axes[len(groups) :]:
-            spare.set_visible(False)
-        for last in axes[max(len(groups) - across, 0) : len(groups)]:
-            last.tick_params(labelbottom=True)  # also where a spare one lies below
-        artists = _draw(dataset, dict(zip(groups, axes[: len(groups)], strict=True)), groups, metric, below=figure)
+        axes, down = small_multiples(figure, len(groups), _ACROSS[size])
+        artists = _draw(dataset, dict(zip(groups, axes, strict=True)), groups, metric, below=figure)
         width = SIZES[size][0]
         legend = artists.legend.get_window_extent().height / figure.dpi
         figure.set_size_inches(width, 0.35 + down * (0.8 * width / _ACROSS[size] + 0.25) + legend)
@@ -99,6 +94,7 @@ def plot_barrier_panels(
 
 def _groups(dataset: xr.Dataset, over: str | None, metric: str) -> tuple[dict[str, np.ndarray], str]:
     """Return, by the title of its panel, which pairs are in it; and what the panels are of."""
+    check_dataset(dataset, "plot_barrier_panels")
     schema.validate(dataset)
     if dataset.attrs["lmc_kind"] not in ("barrier", "sweep"):
         raise SchemaError(f"A sweep, or stacked barriers, are needed; this is of kind {dataset.attrs['lmc_kind']!r}.")
@@ -182,9 +178,7 @@ def _mean(curves: np.ndarray) -> np.ndarray:
 
 
 def _label(axes: Mapping[str, Axes], dataset: xr.Dataset, metric: str, below: Figure | None) -> None:
-    split = dataset["split"].item()
-    of_split = "" if split == "all" else f"{split} "
-    y_label = f"{of_split}{label_of(dataset[metric]) if metric in dataset else metric}"
+    y_label = label_of_curves(dataset, metric)
     for ax in axes.values():
         grid = ax.get_subplotspec()
         if below is None or grid is None or grid.is_first_col():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import itertools
-import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import BoundaryNorm
 from matplotlib.contour import QuadContourSet
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import AbstractPathEffect, withStroke
@@ -26,7 +24,9 @@ from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.levels import contour_levels
+from lmc.plotting.results import check_dataset, label_of
 from lmc.plotting.style import SIZES, house_style
 
 METRICS = ("loss", "error")
@@ -69,29 +69,19 @@ class BasinPanel:
 
 
 @dataclass(frozen=True)
-class BasinArtists:
+class BasinArtists(AbstractArtists):
     """A basin figure and everything in it, to be changed at will.
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure or SubFigure
-        The figure; a notebook shows it when this object is the last line of a cell.
     panels : mapping
         Metric (``"loss"``, ``"error"``) to its `BasinPanel`.
     legend : matplotlib.legend.Legend
         What the lines are.
     """
 
-    figure: Figure | SubFigure
     panels: Mapping[str, BasinPanel]
     legend: Legend
-
-    def _repr_png_(self) -> bytes | None:
-        if not isinstance(self.figure, Figure) or self.figure.canvas.manager is not None:
-            return None  # pyplot shows its own figures
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png")
-        return buffer.getvalue()
 
 
 def plot_basin(
@@ -135,6 +125,7 @@ def plot_basin(
         For an unknown or absent metric or level, a wrong number of axes, or a path.
     """
     check_dataset(dataset, "plot_basin")
+    schema.validate(dataset, kind="basin")
     level = _level(dataset, level)
     given = None if ax is None else [ax] if isinstance(ax, Axes) else list(ax)
     metrics = _metrics(dataset, metric, None if given is None else len(given))
@@ -152,16 +143,6 @@ def plot_basin(
         figure.set_figheight(figure.get_figheight() + artists.legend.get_window_extent().height / figure.dpi)
         figure.draw_without_rendering()  # ticks are made at the first drawing: make them in this style
     return artists
-
-
-def check_dataset(dataset: xr.Dataset, function: str) -> None:
-    """Refuse what is no basin result."""
-    if isinstance(dataset, (str, os.PathLike)):
-        path = str(dataset)
-        raise UsageError(f"{path!r} is a path: lmc.{function}(xarray.open_dataset({path!r})) draws it.")
-    if not isinstance(dataset, xr.Dataset):
-        raise UsageError(f"A whole Dataset is drawn, not a {type(dataset).__name__}.")
-    schema.validate(dataset, kind="basin")
 
 
 def field_of(dataset: xr.Dataset, metric: str) -> NDArray[np.float64]:
@@ -336,9 +317,3 @@ def _handles(dataset: xr.Dataset, panel: BasinPanel, level: float) -> list[Line2
 
 def _names(dataset: xr.Dataset) -> list[str]:
     return [str(name) for name in dataset["mode"].values]
-
-
-def label_of(variable: xr.DataArray) -> str:
-    """Return the long name of a variable with its units."""
-    name, units = variable.attrs["long_name"], variable.attrs["units"]
-    return name if units == "1" else f"{name} ({units})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,13 +9,16 @@ import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.colors import BoundaryNorm
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Line3D, Poly3DCollection, Text3D
 from numpy.typing import NDArray
 
-from lmc.plotting.basin import COLORMAP, check_dataset, field_of, label_of
+from lmc import schema
+from lmc.plotting.artists import AbstractArtists
+from lmc.plotting.basin import COLORMAP, field_of
 from lmc.plotting.levels import contour_levels
+from lmc.plotting.results import check_dataset, label_of
 from lmc.plotting.style import figure_size, house_style
 
 _MODE = {
@@ -34,21 +36,13 @@ _MODE = {
 
 
 @dataclass(frozen=True)
-class SurfaceArtists:
-    """A surface figure and everything in it; a notebook shows it when this object is the last line of a cell."""
+class SurfaceArtists(AbstractArtists):
+    """A surface figure and everything in it."""
 
-    figure: Figure | SubFigure
     axes: Axes3D
     surface: Poly3DCollection
     modes: Mapping[str, Line3D]
     labels: Mapping[str, Text3D]
-
-    def _repr_png_(self) -> bytes | None:
-        if not isinstance(self.figure, Figure) or self.figure.canvas.manager is not None:
-            return None  # pyplot shows its own figures
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png")
-        return buffer.getvalue()
 
 
 def plot_basin_surface(
@@ -84,6 +78,7 @@ def plot_basin_surface(
         For what is no dataset.
     """
     check_dataset(dataset, "plot_basin_surface")
+    schema.validate(dataset, kind="basin")
     if ax is not None:
         return _draw(ax, dataset, elevation, azimuth)
     with house_style(size):

@@ -14,13 +14,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lmc._errors import UsageError
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.groups import check_alignment, units_of, within
 from lmc.plotting.style import SIZES, house_style
 
@@ -47,10 +48,9 @@ class CouplingPanel:
 
 
 @dataclass(frozen=True)
-class CouplingArtists:
+class CouplingArtists(AbstractArtists):
     """A coupling figure and everything in it: a panel for each group; the colour bar where there is a plan."""
 
-    figure: Figure | SubFigure
     panels: Mapping[str, CouplingPanel]
     colorbar: Colorbar | None
 
@@ -93,7 +93,7 @@ def plot_coupling(
     UsageError
         For an unknown group, for plans that are not in the dataset, for a wrong number of axes.
     """
-    check_alignment(dataset)
+    check_alignment(dataset, "plot_coupling")
     if show not in (None, "plan", "permutation"):
         raise UsageError(f"show is {show!r}: 'plan' or 'permutation'.")
     if show == "plan" and "plan_mass" not in dataset:

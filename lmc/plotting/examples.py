@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
@@ -21,6 +20,8 @@ from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
+from lmc.plotting.results import check_dataset, single_pair, with_units
 from lmc.plotting.style import SIZES, house_style
 
 _COLUMNS = {"column": 4, "page": 8, "slide": 6}
@@ -44,10 +45,9 @@ class ExampleCell:
 
 
 @dataclass(frozen=True)
-class ExamplesArtists:
+class ExamplesArtists(AbstractArtists):
     """A figure of examples and everything in it; cells by index of the example, the one that breaks most first."""
 
-    figure: Figure | SubFigure
     axes: Axes
     cells: Mapping[int, ExampleCell]
     legend: Legend
@@ -115,17 +115,11 @@ def plot_examples(
 
 
 def _checked(dataset: xr.Dataset) -> xr.Dataset:
-    if isinstance(dataset, (str, os.PathLike)):
-        path = str(dataset)
-        raise UsageError(f"{path!r} is a path: lmc.plot_examples(xarray.open_dataset({path!r})) draws it.")
+    check_dataset(dataset, "plot_examples")
     schema.validate(dataset, kind="barrier")
     if "example_barrier" not in dataset:
         raise UsageError("The dataset has no 'example_barrier', by which examples are ordered: measure it again.")
-    if dataset.sizes.get("pair", 1) != 1:
-        raise UsageError(
-            f"The dataset holds {dataset.sizes['pair']} pairs of models: choose one, dataset.isel(pair=0)."
-        )
-    return dataset.squeeze("pair") if "pair" in dataset.dims else dataset
+    return single_pair(dataset)
 
 
 def _order(dataset: xr.Dataset, alignment: str) -> NDArray[np.int64]:
@@ -168,8 +162,8 @@ def _draw(
         content = None if contents is None else contents[i]
         cells[int(one["example"].item())] = _cell(ax, one, at, content, ordered, highest, first=i % columns == 0)
     lines = next(iter(cells.values())).lines
-    unit = "" if dataset["loss"].attrs["units"] == "1" else f" ({dataset['loss'].attrs['units']})"
-    title = f"loss of each example{unit} from A to B; those first that rise most with {ordered}"
+    what = with_units("loss of each example", dataset["loss"])
+    title = f"{what} from A to B; those first that rise most with {ordered}"
     inches = ax.get_window_extent().width / figure.dpi
     letters = max(_LETTERS, int(_LETTERS_PER_INCH * inches))
     longest = max(map(len, lines)) + _HANDLE

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -22,6 +20,8 @@ from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
+from lmc.plotting.results import check_dataset, with_units
 from lmc.plotting.style import SIZES, house_style
 
 METRICS = ("loss", "accuracy", "error")
@@ -59,29 +59,19 @@ class FusionPanel:
 
 
 @dataclass(frozen=True)
-class FusionTableArtists:
+class FusionTableArtists(AbstractArtists):
     """A fusion figure and everything in it, to be changed at will.
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure or SubFigure
-        The figure; a notebook shows it when this object is the last line of a cell.
     panels : mapping
         Metric (``"loss"``, ``"accuracy"``, ``"error"``) to its `FusionPanel`.
     legend : matplotlib.legend.Legend
         What the marks are.
     """
 
-    figure: Figure | SubFigure
     panels: Mapping[str, FusionPanel]
     legend: Legend
-
-    def _repr_png_(self) -> bytes | None:
-        if not isinstance(self.figure, Figure) or self.figure.canvas.manager is not None:
-            return None  # pyplot shows its own figures
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png")
-        return buffer.getvalue()
 
 
 def plot_fusion_table(
@@ -119,11 +109,7 @@ def plot_fusion_table(
     UsageError
         For an unknown size, an unknown or absent metric, a wrong number of axes, or a path in place of a dataset.
     """
-    if isinstance(dataset, (str, os.PathLike)):
-        path = str(dataset)
-        raise UsageError(f"{path!r} is a path: lmc.plot_fusion_table(xarray.open_dataset({path!r})) draws it.")
-    if not isinstance(dataset, xr.Dataset):
-        raise UsageError(f"A whole Dataset is drawn, not a {type(dataset).__name__}.")
+    check_dataset(dataset, "plot_fusion_table")
     schema.validate(dataset, kind="fusion")
     given = None if ax is None else [ax] if isinstance(ax, Axes) else list(ax)
     metrics = _metrics(dataset, metric, None if given is None else len(given))
@@ -232,10 +218,9 @@ def _values(
 
 def _label(dataset: xr.Dataset, metric: str, runs: Any) -> str:
     variable = dataset["loss" if metric == "loss" else "accuracy"]
-    name, units = variable.attrs["long_name"], variable.attrs["units"]
     split = str(dataset["split"].values.flat[0])
-    text = ("" if split == "all" else f"{split} ") + ("error" if metric == "error" else name)
-    text += "" if units == "1" else f" ({units})"
+    text = ("" if split == "all" else f"{split} ") + ("error" if metric == "error" else variable.attrs["long_name"])
+    text = with_units(text, variable)
     return text if runs is None else f"{text}, mean and range of {len(runs)} runs"
 
 

@@ -10,17 +10,15 @@ from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.results import check_dataset
 
-NO_UNITS = "The network has no permutation groups: there is nothing to draw."
 
-
-def check_alignment(dataset: xr.Dataset) -> None:
+def check_alignment(dataset: xr.Dataset, function: str) -> None:
     """Refuse what is no alignment result, and one without units."""
-    if not isinstance(dataset, xr.Dataset):
-        raise UsageError(f"A whole Dataset is drawn, not a {type(dataset).__name__}.")
+    check_dataset(dataset, function)
     schema.validate(dataset, kind="alignment")
     if not dataset.sizes["unit"]:
-        raise UsageError(NO_UNITS)
+        raise UsageError("The network has no permutation groups: there is nothing to draw.")
 
 
 def units_of(dataset: xr.Dataset, groups: Sequence[str] | None = None) -> dict[str, NDArray[np.int64]]:

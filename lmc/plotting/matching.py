@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from lmc._errors import UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.groups import check_alignment, units_of
 from lmc.plotting.style import SIZES, house_style
 
@@ -39,10 +40,9 @@ class MatchingPanel:
 
 
 @dataclass(frozen=True)
-class MatchingArtists:
+class MatchingArtists(AbstractArtists):
     """A matching figure and everything in it: a panel for each measure."""
 
-    figure: Figure | SubFigure
     panels: Mapping[str, MatchingPanel]
     legend: Legend
 
@@ -81,7 +81,7 @@ def plot_matching(
     UsageError
         For an unknown group or measure, or one that the dataset does not have; for a wrong number of axes.
     """
-    check_alignment(dataset)
+    check_alignment(dataset, "plot_matching")
     given = None if ax is None else [ax] if isinstance(ax, Axes) else list(ax)
     measures = _measures(dataset, measure, None if given is None else len(given))
     names = list(units_of(dataset, groups))

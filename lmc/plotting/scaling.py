@@ -12,14 +12,15 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.container import ErrorbarContainer
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, LogLocator, NullLocator
 
 from lmc._errors import UsageError, unknown
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.scaling_points import Points, points_of
-from lmc.plotting.style import SIZES, house_style
+from lmc.plotting.style import SIZES, house_style, small_multiples
 
 _STEEP_X, _STEEP_Y = 6.0, 10.0  # ratios of the largest to the smallest value, from which on an axis is logarithmic
 _MOST_TICKS = 9
@@ -28,12 +29,11 @@ _REFERENCE = {"color": "0.35", "linestyle": (0, (5, 3)), "linewidth": 0.7, "mark
 
 
 @dataclass(frozen=True)
-class ScalingArtists:
+class ScalingArtists(AbstractArtists):
     """A figure of barriers against a size, by panel (the value of ``by``, or ``""``) and alignment.
 
     Parameters
     ----------
-    figure : matplotlib.figure.Figure or SubFigure
     axes : mapping
         Panel to its axes.
     lines : mapping
@@ -45,7 +45,6 @@ class ScalingArtists:
     legend : matplotlib.legend.Legend
     """
 
-    figure: Figure | SubFigure
     axes: Mapping[str, Axes]
     lines: Mapping[tuple[str, str], Line2D]
     bars: Mapping[tuple[str, str], ErrorbarContainer]
@@ -123,14 +122,8 @@ def plot_scaling(
     with house_style(size):
         width, height = SIZES[size]
         figure = Figure()
-        across = min(len(panels), 3 if size == "column" else 4)
-        down = -(-len(panels) // across)
-        axes = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-        for spare in axes[len(panels) :]:
-            spare.set_visible(False)
-        for last in axes[max(len(panels) - across, 0) : len(panels)]:
-            last.tick_params(labelbottom=True)  # also where a spare one lies below
-        drawn = dict(zip(panels, axes[: len(panels)], strict=True))
+        axes, down = small_multiples(figure, len(panels), 3 if size == "column" else 4)
+        drawn = dict(zip(panels, axes, strict=True))
         columns = int(_COLUMNS * width / SIZES["column"][0])
         artists = _draw(drawn, points, log, references, named, below=figure, columns=columns)
         legend = artists.legend.get_window_extent().height / figure.dpi

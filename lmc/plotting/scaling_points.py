@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lmc import schema
 from lmc._errors import UsageError, unknown
+from lmc.plotting.results import BASELINES, check_dataset, with_units
 
-_BASELINES = {"chord": "chord", "mean": "mean end"}
 _MOST_PANELS = 6
 _NO_SIZE = ("pair", "seed", "claim", "bound", "alignment")
 _WORDS: Mapping[str, str] = {"lr": "learning rate", "models": "number of models"}
@@ -45,17 +45,15 @@ def points_of(
     dataset: xr.Dataset, x: str | None, by: str | None, metric: str, variable: str | None, baseline: str
 ) -> Points:
     """Return the barriers of a sweep or a study as points; what was not measured is left out."""
+    check_dataset(dataset, "plot_scaling")
     schema.validate(dataset)
     if metric not in ("loss", "error"):
         raise unknown("metric", metric, ("loss", "error"))
-    kind = dataset.attrs["lmc_kind"]
-    if kind == "sweep":
-        values, bounds, label = _of_sweep(dataset, metric, baseline)
-    elif kind == "study":
+    if dataset.attrs["lmc_kind"] == "study":
         values, bounds, label = _of_study(dataset, metric, variable)
     else:
         schema.validate(dataset, kind="sweep")
-        raise AssertionError
+        values, bounds, label = _of_sweep(dataset, metric, baseline)
     sizes = varying(values)
     x = _chosen("x", x, sizes, sizes)
     others = [name for name in sizes if name != x and len(np.unique(values[name])) <= _MOST_PANELS]
@@ -93,8 +91,8 @@ def _of_sweep(dataset: xr.Dataset, metric: str, baseline: str) -> tuple[xr.DataA
     if baseline not in dataset["baseline"].values:
         raise unknown("baseline", baseline, dataset["baseline"].values)
     chosen = dataset.sel(baseline=baseline)
-    words = f"{chosen[name].attrs['long_name']} above the {_BASELINES.get(baseline, baseline)}"
-    return chosen[name], chosen.get(f"{name}_ci"), _with_units(words, chosen[name])
+    words = f"{chosen[name].attrs['long_name']} above the {BASELINES.get(baseline, baseline)}"
+    return chosen[name], chosen.get(f"{name}_ci"), with_units(words, chosen[name])
 
 
 def _of_study(dataset: xr.Dataset, metric: str, variable: str | None) -> tuple[xr.DataArray, xr.DataArray | None, str]:
@@ -109,7 +107,7 @@ def _of_study(dataset: xr.Dataset, metric: str, variable: str | None) -> tuple[x
     if variable not in names:
         raise unknown("variable", str(variable or metric), names)
     values = known[str(variable)]
-    words = _with_units(values.attrs["long_name"], values)
+    words = with_units(values.attrs["long_name"], values)
     for extra in sorted(set(map(str, values.dims)) - {"pair", "alignment", *varying(values)}):
         words += f", {extra.replace('_', ' ')} {values[extra].values[0]}" if extra in values.coords else ""
         values = values.isel({extra: 0})  # the first is what the study is about; sel chooses another
@@ -127,11 +125,6 @@ def _rows_and_pairs(values: xr.DataArray) -> xr.DataArray:
     return values.rename(seed="pair") if "pair" not in values.dims and "seed" in values.dims else values
 
 
-def _with_units(words: str, values: xr.DataArray) -> str:
-    units = values.attrs["units"]
-    return words if units == "1" else f"{words} ({units})"
-
-
 def _flat(values: xr.DataArray, bounds: xr.DataArray | None, x: str, by: str | None, label: str) -> Points:
     names = [x, "alignment", *([by] if by else [])]
     columns = {name: values[name].broadcast_like(values).values.ravel() for name in names}
@@ -143,7 +136,7 @@ def _flat(values: xr.DataArray, bounds: xr.DataArray | None, x: str, by: str | N
     alignment = columns["alignment"][known]
     one = len(np.unique(np.stack([columns[x][known].astype(str), alignment.astype(str), panels]), axis=1).T)
     several = one < int(known.sum())
-    confidence = "" if ends is None else "bars: " + str(bounds.attrs["long_name"]).partition(" of ")[0]  # pyright: ignore[reportOptionalMemberAccess]
+    confidence = "" if bounds is None else "bars: " + str(bounds.attrs["long_name"]).partition(" of ")[0]
     words = "; ".join(filter(None, ["lines: means; points: pairs" if several else "", confidence]))
     return Points(
         columns[x][known].astype(np.float64)[order],

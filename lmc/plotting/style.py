@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from lmc._errors import unknown
 
@@ -35,3 +37,15 @@ def house_style(size: str = "column") -> AbstractContextManager[None]:
     if size not in SIZES:
         raise unknown("size", size, SIZES)
     return matplotlib.style.context([STYLE, {"figure.figsize": SIZES[size]}])
+
+
+def small_multiples(figure: Figure, count: int, most: int) -> tuple[list[Axes], int]:
+    """Return axes of panels with the same limits, at most so many beside each other; and how many rows they take."""
+    across = min(count, most)
+    rows = -(-count // across)
+    axes = figure.subplots(rows, across, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    for spare in axes[count:]:
+        spare.set_visible(False)
+    for last in axes[max(count - across, 0) : count]:
+        last.tick_params(labelbottom=True)  # also where a spare one lies below
+    return axes[:count], rows

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from lmc import schema
+from lmc.plotting.artists import AbstractArtists
 from lmc.plotting.pair_matrix import (
     CHOSEN,
     MOST_WRITTEN,
@@ -28,6 +29,7 @@ from lmc.plotting.pair_matrix import (
     square,
     values_of,
 )
+from lmc.plotting.results import check_dataset
 from lmc.plotting.style import SIZES, figure_size, house_style
 
 # Light to dark in grey as well, and each with a mark of its own.
@@ -41,10 +43,9 @@ _COLUMNS = 50  # characters of a title, in one column of a paper
 
 
 @dataclass(frozen=True)
-class VerdictArtists:
+class VerdictArtists(AbstractArtists):
     """A matrix of verdicts; cells, marks and numbers by the pair of names, rows and columns in the order drawn."""
 
-    figure: Figure | SubFigure
     axes: Axes
     models: tuple[str, ...]
     cells: Mapping[tuple[str, str], tuple[Rectangle, Rectangle]]
@@ -75,6 +76,7 @@ def plot_verdicts(dataset: xr.Dataset, *, ax: Axes | None = None, size: str = "c
     SchemaError
         If the dataset is no conjecture.
     """
+    check_dataset(dataset, "plot_verdicts")
     schema.validate(dataset, kind="conjecture")
     pairs = pairs_of(dataset)
     if ax is not None:

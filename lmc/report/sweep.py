@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from lmc._errors import UsageError
 from lmc.plotting.kinds import natural_figure
 from lmc.report.html import Content, Html, code, listed, table
 from lmc.report.section import (
@@ -43,18 +42,14 @@ def sweep_section(dataset: xr.Dataset) -> Section:
 
 
 def _figures(dataset: xr.Dataset) -> list[Shown]:
-    told = []
-    for name in map(str, dataset["alignment"].values):
-        values = _chord(dataset).sel(alignment=name).values
-        values = values[np.isfinite(values)]
-        if values.size:
-            told.append(f"{name}: {number(values.min())} to {number(values.max())}, median {number(np.median(values))}")
+    told = [
+        f"{name}: {number(values.min())} to {number(values.max())}, median {number(np.median(values))}"
+        for name, values in _measured(dataset).items()
+        if values.size
+    ]
     alt = f"{heading('Loss barrier', dataset['loss_barrier'])} of {dataset.sizes['pair']:,} pairs. {'; '.join(told)}."
     natural = shown_if_drawn(dataset, None, alt, "Loss barriers of all pairs.")
-    try:
-        if natural_figure(dataset) == "barrier-matrix":
-            return natural
-    except UsageError:
+    if natural_figure(dataset) == "barrier-matrix":
         return natural
     return natural + shown_if_drawn(
         dataset, "barrier-matrix", alt, "Before alignment above the diagonal, after it below."
@@ -65,11 +60,15 @@ def _chord(dataset: xr.Dataset) -> xr.DataArray:
     return dataset["loss_barrier"].sel(baseline="chord").transpose("pair", "alignment")
 
 
+def _measured(dataset: xr.Dataset) -> dict[str, np.ndarray]:
+    """Return, by alignment, the barriers of the pairs that have one."""
+    columns = zip(dataset["alignment"].values, _chord(dataset).values.T, strict=True)
+    return {str(name): values[np.isfinite(values)] for name, values in columns}
+
+
 def _finding(dataset: xr.Dataset) -> Content:
     told = []
-    for name in map(str, dataset["alignment"].values):
-        values = _chord(dataset).sel(alignment=name).values
-        values = values[np.isfinite(values)]
+    for name, values in _measured(dataset).items():
         middle = number(np.median(values)) if values.size else "n/a"
         told.append([code(name), f" {middle}{units(dataset['loss_barrier'])} over {values.size:,} pairs"])
     return ["Median loss barrier: ", listed(told)]
@@ -78,9 +77,7 @@ def _finding(dataset: xr.Dataset) -> Content:
 def _spread(dataset: xr.Dataset) -> Html:
     rows = []
     status = dataset["status"].transpose("pair", "alignment").values.astype(str)
-    for i, name in enumerate(map(str, dataset["alignment"].values)):
-        values = _chord(dataset).values[:, i]
-        values = values[np.isfinite(values)]
+    for i, (name, values) in enumerate(_measured(dataset).items()):
         quantiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1]) if values.size else [np.nan] * 5
         counts = [f"{int((status[:, i] == word).sum()):,}" for word in ("done", "failed", "missing")]
         rows.append([code(name), *counts, *map(number, quantiles)])

@@ -52,6 +52,28 @@ def test_without_a_name_nothing_is_replaced(results, tmp_path: Path, monkeypatch
     assert told == {"kind": "sweep", "figure": "scaling", "written": ["sweep-2.png"]}
 
 
+def test_examples_are_those_of_the_data_that_was_measured_on(results, tmp_path: Path, monkeypatch, capsys):
+    given, save = [], plotting.save_figure
+
+    def keep(figure, path):
+        given.append([image for ax in figure.axes for part in ax.child_axes for image in part.images])
+        return save(figure, path)
+
+    monkeypatch.setattr(plotting, "save_figure", keep)
+    measured, out = "digits?limit=100", tmp_path / "examples.png"
+    command = [str(results["barrier"]), "-o", str(out)]
+    main(["plot", *command, "--kind", "examples", "--data", measured])
+    main(["plot", *command, "--kind", "examples"])
+    assert capsys.readouterr().out == f"wrote {out}\n" * 2
+    shown, none = given
+    assert len(shown) > 8 and {image.get_array().shape for image in shown} == {(8, 8)}
+    assert none == [], "without --data there are curves alone"
+    code, said = refused(capsys, *command, "--kind", "examples", "--data", "digits?limit=90")
+    assert code == 3 and f"which was {measured}: digests differ" in said
+    code, said = refused(capsys, *command, "--data", measured)
+    assert code == 2 and "--data is for --kind examples, not for 'barrier'" in said
+
+
 def refused(capsys, *arguments: str) -> tuple[int, str]:
     with pytest.raises(SystemExit) as left:
         main(["plot", *arguments])

@@ -49,6 +49,8 @@ def test_a_script_is_short_and_sees_results_only(script: Path):
     names = imported(source)
     assert {name.split(".")[0] for name in names} <= ALLOWED
     assert all(name.startswith(("lmc.plotting", "lmc.schema")) for name in names if name.startswith("lmc"))
+    named = re.findall(r'result\("\w+"\)', source)
+    assert len(named) == source.count("result(") > 0, "what figures/all.py looks for is written out"
     assert script.name in GALLERY or not results(source), f"{script.name} is not in docs/gallery.md"
 
 

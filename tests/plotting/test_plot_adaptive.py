@@ -62,3 +62,6 @@ def test_own_axes_are_used_and_other_kinds_refused(decided) -> None:
         plot_barrier(decided)
     with pytest.raises(UsageError, match="2 pairs"):
         plot_adaptive(xr.concat([decided, decided], dim="pair"))
+    assert list(plot_adaptive(decided.expand_dims("pair")).bars) == ["none", "weights"], (
+        "of one pair there is no choice"
+    )
