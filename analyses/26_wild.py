@@ -25,10 +25,10 @@ RAW, CIFAR = "mnist?normalize=none", "cifar10-4k?limit=1000"
 FOLDERS = {
     "otfusion-mnist-mlp": ("mnist", "*"),
     "lenet-10-20": ("mnist", "[abcde].*"),
-    "lenet-20-50": ("mnist", "*"),
-    "mlp-bn-ensemble": (RAW, "*"),
     "mlp-500": (RAW, "*"),
     "lightning-mlp": (RAW, "*"),
+    "mlp-bn-ensemble": (RAW, "*"),
+    "lenet-20-50": ("mnist", "*"),
     "curve-cnn": (RAW, "endpoint*200*"),
     "cnn-bn-16-32": (RAW, "*"),
     "keras-cnn": (RAW, "*"),
