@@ -40,12 +40,12 @@ TOLD = {
     "20_width_depth": Told(
         "Width and depth",
         {
-            r"slope of the aligned test loss barrier against log width, (\d+)": r"matched, widths \1 to 512: slope",
+            r"slope of the aligned test loss barrier against log width, (\d+)": r"slope over widths \1 to 512, matched",
             r"aligned test loss barrier as a share": "matched, as a share of unmatched",
             r"naive test loss barrier: its peak, at width (\d+), above that at 4$": r"unmatched: its peak (width \1) "
             "above that at width 4",
-            r"against depth .* alignment none": "unmatched, depths 1 to 4: slope",
-            r"against depth .* alignment weights": "matched, depths 1 to 4: slope",
+            r"against depth .* alignment none": "slope over depths 1 to 4, unmatched",
+            r"against depth .* alignment weights": "slope over depths 1 to 4, matched",
             r"counterexample": "2-2-2-1 networks, best of all 4 permutations: error barrier",
         },
         "20_width",
@@ -63,18 +63,18 @@ TOLD = {
     "22_instability": Told(
         "Children of one parent",
         {
-            r"(\S+): error barrier .* initialisation only (\(.*\))": r"\1, initialisation shared: error barrier \2",
-            r"(\S+): error barrier of siblings that share (\d+) steps": r"\1, \2 steps shared",
+            r"(\S+): error barrier .* initialisation only (\(.*\))": r"\1 \2, initialisation shared",
         },
         "22_instability",
+        remark="Error barrier of siblings; stable: under 0.02 from there on.",
     ),
     "23_dimension": Told(
         "Effective dimension",
         {
-            r"slope of the dimension of fc1 .*(\(.*\))": r"dimension of layer 1 \1: slope",
-            r"slope of the test loss barrier, weights,.*(\(.*\))": r"matched barrier \1: slope",
+            r"slope of the dimension of fc1 .*(\(.*\))": r"slope of the dimension of layer 1 \1",
+            r"slope of the test loss barrier, weights,.*(\(.*\))": r"slope of the matched barrier \1",
             r"correlation of their logs": "correlation of both",
-            r"rate of W2 of (\S+) (\(.*\))": r"convergence of W2, \1 \2: slope",
+            r"rate of W2 of (\S+) (\(.*\))": r"slope of the convergence rate of W2, \1 \2",
             r"by covariance-weighted matching (\(.*\)) minus by plain (\(.*\))": r"rate 1e-3: covariance-weighted "
             r"\1 minus plain matching \2",
         },
@@ -87,7 +87,7 @@ TOLD = {
         {
             r"norm (\S+): error barrier that (.*) takes away, .*(\(.*\))": r"norm \1: error barrier that \2 takes away "
             r"\3",
-            r"norm (\S+): slope .* before": r"norm \1: slope before that",
+            r"norm (batch): slope .* before": r"norm \1: slope before that",
             r"norm (batch): spread .*(\(.*\))": r"norm \1: spread at the midpoint \2, slope",
         },
         "24_repair_batch",
@@ -102,7 +102,7 @@ TOLD = {
     ),
     "12_recurrent_fusion": Told(
         "Recurrent networks",
-        {r"(\S+): midpoint accuracy, (gwb, weights minus .*|.*(?:none|weight matching)) \(at": r"\1: \2"},
+        {r"(\S+): midpoint accuracy, (gwb, weights minus .*|.* minus none) \(at": r"\1: \2"},
     ),
     "26_wild": Told(
         "Checkpoints in the wild",
@@ -117,7 +117,7 @@ TOLD = {
 
 def short(value: float) -> str:
     """Return a number with three or four digits."""
-    text = f"{value:.{3 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
+    text = f"{value:.{3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
 
@@ -160,10 +160,11 @@ def remark(name: str, study: xr.Dataset) -> str:
     if name == "12_recurrent_fusion":
         middle = 100 * study.accuracy.sel(t=0.5).mean("pair")
         rows = [
-            f"{kind} " + ", ".join(f"{row} {x:.0f}" for row, x in zip(study.alignment.values, here.values, strict=True))
+            f"{kind} {', '.join(f'{x:.0f}' for x in here.values)}"
             for kind, here in zip(study.network.values, middle, strict=True)
         ]
-        told = f"Midpoint accuracy, %: {'; '.join(rows)}."
+        told = f"Midpoint accuracy in percent by {'; '.join(study.alignment.values)}: {'. '.join(rows)}. "
+        told += "(gwb: Gromov-Wasserstein barycenter.)"
     if name == "26_wild":
         verdicts = study.verdict.to_series().value_counts()
         told += " Pairs: " + ", ".join(f"{count} {word}" for word, count in verdicts.items()) + "."
@@ -195,16 +196,27 @@ def batches(study: xr.Dataset) -> str:
         factor = f"{MARKS[claim.outcome.item()]} {measured(claim)}"
         others = [f"{_factor(read[key], study.published_barrier.values):.1f}" for key in (TRAIN, MIDDLE)]
         shown = f"{naive[0]:.2f} to {naive[-1]:.2f}"
-        table.append([str(size), *(f"{x:.3f}" for x in read[TEST]), factor, *others, shown])
+        table.append(
+            [
+                str(size),
+                *(_bold(x, y) for x, y in zip(read[TEST], study.published_barrier.values, strict=True)),
+                factor,
+                *others,
+                shown,
+            ]
+        )
     rows = "\n".join(f"| {' | '.join(cells)} |" for cells in table)
     return f"## The batch size that Sharma does not name\n\n{_wrapped(BATCHES + _agreement(study))}\n\n{rows}"
 
 
 TEST, TRAIN, MIDDLE = ("test", "maximum"), ("train", "maximum"), ("test", "midpoint")
-BATCHES = """Loss barrier by the final permutation, by `python analyses/21_training_time.py`. The known figures come
-without batch size, images measured on, and reading of the barrier. Factor: the largest between mean and figure over the
-four epochs (means under 0.0005 count as that), with its interval; then with barriers on training images, and at the
-midpoint alone. """
+BATCHES = """Loss barrier by the final permutation (`python analyses/21_training_time.py`), bold within a factor of 2.
+The known figures come without batch size, images, and reading of the barrier. Factor: the largest over the epochs
+(means under 0.0005 count as that), then that with barriers on training images, and at the midpoint alone. """
+
+
+def _bold(value: float, published: float) -> str:
+    return f"**{value:.3f}**" if published / 2 <= value <= 2 * published else f"{value:.3f}"
 
 
 def _factor(values: np.ndarray, published: np.ndarray) -> float:
@@ -245,14 +257,13 @@ studies = {name: schema.read(DATA / f"{name}.nc", "study") for name in TOLD if (
 outcomes = np.concatenate([study.outcome.values for study in studies.values()])
 counts = {word: int((outcomes == word).sum()) for word in schema.OUTCOMES}
 cpu = sum(float(study.attrs["cpu_seconds"]) for study in studies.values())
-head = f"""What the literature says about linear mode connectivity, tried again at a size that a laptop can do: small
-networks, the first images of MNIST, three to five seeds. A *barrier* is the rise of the test loss (in nats, or of the
-error) on the straight line between two networks; *matched*, the units of one were permuted by weight matching first
-([glossary](glossary.md)). Of {len(outcomes)} [claims](claims.md), {counts["reproduced"]} show here (✓),
-{counts["not reproduced"]} do not (✗), {counts["undecided"]} stay undecided (?): a claim shows where its 95% interval,
-over the draw of the runs, lies wholly on the literature's side. `make analyses` runs every command below
-({cpu / 60:.0f} minutes of one processor), then `python analyses/40_findings.py`, which writes this page. What does not
-show on an easy task may show elsewhere, and the other way round."""
+head = f"""What the literature says about linear mode connectivity, tried again on a laptop: small networks, first images
+of MNIST, three to five seeds. A *barrier* is the rise of the test loss (in nats, or of the error) on the straight line
+between two networks; *matched*: units of one were permuted by weight matching ([glossary](glossary.md)). Of
+{len(outcomes)} [claims](claims.md), {counts["reproduced"]} show here (✓: the 95% interval, over the draw of the runs,
+is wholly on the literature's side), {counts["not reproduced"]} do not (✗), {counts["undecided"]} stay undecided (?).
+`make analyses` runs every command below ({cpu / 60:.0f} minutes of one processor) and writes this page by `python
+analyses/40_findings.py`. What does not show on an easy task may show elsewhere, and the other way round."""
 table = "\n".join(["| | |", "|---|---|", *(row(name, study) for name, study in studies.items())])
 page = ["# Findings", _wrapped(head), table, batches(studies["21_training_time"])]
 (DOCS / "findings.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
