@@ -80,8 +80,8 @@ def validate(dataset: xr.Dataset, kind: str | None = None) -> None:
     version = str(dataset.attrs.get("lmc_schema_version"))
     if version != SCHEMA_VERSION:
         raise SchemaError(
-            f"Written with schema version {version}; this lmc reads version {SCHEMA_VERSION}. Read it with the lmc that "
-            "wrote it (attribute versions), or measure again: the attribute command says how."
+            f"Written with schema version {version}; this lmc reads version {SCHEMA_VERSION}. Read it with the lmc "
+            "that wrote it (attribute versions), or measure again: the attribute command says how."
         )
     for name, variable in KINDS[found].items():
         if name not in dataset.variables:
