@@ -2,8 +2,8 @@
 
 Networks that strangers trained and published, each folder tested as by `lmc conjecture` on all test images of MNIST,
 or 1,000 of CIFAR-10 (those the networks were trained on: no others are at hand). Reproduced means connected: an error
-barrier surely under 2% by some alignment. Two folders are left out, whose networks answer no named dataset; a quarter of
-an hour on a laptop.
+barrier surely under 2% by some alignment. Two folders are left out, whose networks answer no named dataset. Takes
+a quarter of an hour on a laptop.
 Skipped where LMC_SHARED_DATA names no folder of such checkpoints:
 
     python analyses/26_wild.py

@@ -257,9 +257,9 @@ studies = {name: schema.read(DATA / f"{name}.nc", "study") for name in TOLD if (
 outcomes = np.concatenate([study.outcome.values for study in studies.values()])
 counts = {word: int((outcomes == word).sum()) for word in schema.OUTCOMES}
 cpu = sum(float(study.attrs["cpu_seconds"]) for study in studies.values())
-head = f"""What the literature says about linear mode connectivity, tried again on a laptop: small networks, first images
-of MNIST, three to five seeds. A *barrier* is the rise of the test loss (in nats, or of the error) on the straight line
-between two networks; *matched*: units of one were permuted by weight matching ([glossary](glossary.md)). Of
+head = f"""What the literature says about linear mode connectivity, tried again on a laptop: small networks, first
+images of MNIST, three to five seeds. A *barrier* is the rise of the test loss (in nats, or of the error) on the straight
+line between two networks; *matched*: units of one were permuted by weight matching ([glossary](glossary.md)). Of
 {len(outcomes)} [claims](claims.md), {counts["reproduced"]} show here (✓: the 95% interval, over the draw of the runs,
 is wholly on the literature's side), {counts["not reproduced"]} do not (✗), {counts["undecided"]} stay undecided (?).
 `make analyses` runs every command below ({cpu / 60:.0f} minutes of one processor) and writes this page by `python
