@@ -258,11 +258,11 @@ outcomes = np.concatenate([study.outcome.values for study in studies.values()])
 counts = {word: int((outcomes == word).sum()) for word in schema.OUTCOMES}
 cpu = sum(float(study.attrs["cpu_seconds"]) for study in studies.values())
 head = f"""What the literature says about linear mode connectivity, tried again on a laptop: small networks, first
-images of MNIST, three to five seeds. A *barrier* is the rise of the test loss (in nats, or of the error) on the straight
-line between two networks; *matched*: units of one were permuted by weight matching ([glossary](glossary.md)). Of
-{len(outcomes)} [claims](claims.md), {counts["reproduced"]} show here (✓: the 95% interval, over the draw of the runs,
-is wholly on the literature's side), {counts["not reproduced"]} do not (✗), {counts["undecided"]} stay undecided (?).
-`make analyses` runs every command below ({cpu / 60:.0f} minutes of one processor) and writes this page by `python
+images of MNIST, three to five seeds. A *barrier* is the rise of the test loss (in nats, or of the error) on the
+straight line between two networks; *matched*: units of one were permuted by weight matching ([glossary](glossary.md)).
+Of {len(outcomes)} [claims](claims.md), {counts["reproduced"]} show here (✓: the 95% interval, over the draw of the
+runs, is wholly on the literature's side), {counts["not reproduced"]} do not (✗), {counts["undecided"]} stay undecided
+(?). `make analyses` runs every command below ({cpu / 60:.0f} minutes of one processor) and writes this page by `python
 analyses/40_findings.py`. What does not show on an easy task may show elsewhere, and the other way round."""
 table = "\n".join(["| | |", "|---|---|", *(row(name, study) for name, study in studies.items())])
 page = ["# Findings", _wrapped(head), table, batches(studies["21_training_time"])]
