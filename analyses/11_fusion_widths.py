@@ -59,7 +59,7 @@ def trained(reference: str, seed: int) -> dict[str, np.ndarray]:
     return flat({"end": lmc.train(network(reference, train, seed).module, data, seed=seed, **settings).state})
 
 
-def fused(setting: str, seed: int) -> dict[str, np.ndarray]:
+def fused(setting: str, seed: int) -> dict[str, list[float]]:
     """Measure the networks of a setting, and what every method makes of them."""
     first, second, target, methods = SETTINGS[setting]
     references = [one for one in (first, second) if one is not None]
@@ -76,6 +76,7 @@ def fused(setting: str, seed: int) -> dict[str, np.ndarray]:
     rows = {}
     for name, (module, state) in made.items():
         found = evaluate_state(module, state, test)
+        assert found.accuracy is not None
         rows[name] = [found.accuracy[0], found.loss[0]]
     return rows
 

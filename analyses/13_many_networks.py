@@ -11,6 +11,9 @@ Fewer networks of a set are its first ones. Which networks are fused, not which 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from common import Claim, Study, flat, mean_over_runs, network, unflat
 
@@ -47,24 +50,26 @@ study = Study(__file__, "Does a barycenter hold together what an average of two,
 train, test = study.data(60_000, 10_000)
 
 
-def run(seed: int, images: int, **settings: object) -> dict[str, np.ndarray]:
+def run(seed: int, images: int, **settings: Any) -> dict[str, np.ndarray]:
     """Train a network."""
     module = network(MLP, train, seed).module
     return flat({"end": lmc.train(module, train.limited(images), seed=seed, **settings).state})
 
 
-def fused(training: dict, group: int, count: int) -> dict[str, np.ndarray]:
+def fused(training: dict, group: int, count: int) -> Mapping[str, Any]:
     """Measure accuracy and loss of the networks of a set, and of what every method makes of them."""
     module = network(MLP, train, 0).module
     spec = lmc.find_symmetries(module, train.inputs[:2])
     seeds = range(6 * group, 6 * group + count)
     states = [unflat(study.part(run, seed=seed, **training), "end") for seed in seeds]
     table = lmc.fusion_table(module, states, test, method="vanilla", examples=False).dataset
+    assert table is not None
     rows = {"parents": table.isel(model=slice(0, count)).mean("model"), "ensemble": table.sel(model=ENSEMBLE)}
     measured = {name: [float(one.accuracy), float(one.loss)] for name, one in rows.items()}
     for name, method in METHODS.items():
         given = {"data": train.limited(1000), "modules": module}
         found = evaluate_state(module, lmc.fuse(states, spec, method=method, **given).state, test)
+        assert found.accuracy is not None
         measured[name] = [found.accuracy[0], found.loss[0]]
     return measured
 
