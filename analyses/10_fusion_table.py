@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import xarray as xr
+from common import into_page
 
 import lmc
 from lmc import schema
@@ -135,19 +136,8 @@ def rows_of(dataset: xr.Dataset) -> list[list[str]]:
     return lines
 
 
-def page(name: str, marker: str) -> None:
-    """Write a table between its markers in the page, where the file is there."""
-    file = given.output / name
-    text = given.docs.read_text(encoding="utf-8")
-    begin, end = f"<!-- {marker} -->\n", f"<!-- end of {marker} -->"
-    if not file.exists() or begin not in text:
-        return
-    rows = [["network", "", "accuracy, %", "loss"], ["---"] * 4, *rows_of(schema.read(file, "fusion"))]
-    before, _, rest = text.partition(begin)
-    lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    given.docs.write_text(f"{before}{begin}{lines}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
-
-
+HEADER = ["network", "", "accuracy, %", "loss"]
 if given.docs.exists():
-    page("10_fusion_pair.nc", "public pair")
-    page("10_fusion_table.nc", "trained here")
+    for name, marker in (("10_fusion_pair.nc", "public pair"), ("10_fusion_table.nc", "trained here")):
+        if (given.output / name).exists():
+            into_page(marker, [HEADER, *rows_of(schema.read(given.output / name, "fusion"))], given.docs)

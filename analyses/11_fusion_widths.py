@@ -11,7 +11,7 @@ small ViTs. All 10,000 test images; some minutes on a laptop:
 from __future__ import annotations
 
 import numpy as np
-from common import Claim, Study, flat, mean_over_runs, network, unflat
+from common import Claim, Study, flat, into_page, mean_over_runs, network, unflat
 
 import lmc
 from lmc.evaluation import evaluate_state
@@ -130,3 +130,9 @@ study.write(
     training=TRAINING,
     settings={name: [*given[:3], given[3]] for name, given in SETTINGS.items()},
 )
+lines = [["", "network", "accuracy, %", "loss"]]
+for place, (setting, name) in enumerate(rows):
+    right, loss = points(setting, name), measured[place, :, 1].mean()
+    first = setting if (setting, name) == next(row for row in rows if row[0] == setting) else ""
+    lines.append([first, name, f"{right.mean():.1f} ± {right.std(ddof=1):.1f}", f"{loss:.3f}"])
+into_page("widths and kinds", lines)

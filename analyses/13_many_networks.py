@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from common import Claim, Study, flat, mean_over_runs, network, unflat
+from common import Claim, Study, flat, into_page, mean_over_runs, network, unflat
 
 import lmc
 from lmc.evaluation import evaluate_state
@@ -129,3 +129,10 @@ study.write(
     training=RECIPES,
     methods=METHODS,
 )
+NAMES = {row: f"`{METHODS[row]}`" if row in METHODS else row for row in ROWS}
+lines = [["trained by", "", *(f"{count} networks" for count in COUNTS)]]
+for recipe in RECIPES:
+    for row in ROWS:
+        cells = (f"{values(recipe, n, row).mean():.1f} ± {values(recipe, n, row).std(ddof=1):.1f}" for n in COUNTS)
+        lines.append([recipe if row == ROWS[0] else "", NAMES[row], *cells])
+into_page("several networks", lines)

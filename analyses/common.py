@@ -188,3 +188,21 @@ def mean_over_runs(values: ArrayLike) -> tuple[float, np.ndarray]:
 def plain(value: Any) -> Any:
     """Return what JSON takes."""
     return json.loads(json.dumps(value, default=str))
+
+
+def into_page(marker: str, rows: Sequence[Sequence[str]], page: Path = ROOT / "docs" / "fusion.md") -> None:
+    """Write a table, its first row the header, between ``<!-- marker -->`` and ``<!-- end of marker -->`` of a page.
+
+    Raises
+    ------
+    ValueError
+        If the page has no such markers.
+    """
+    text = page.read_text(encoding="utf-8")
+    begin, end = f"<!-- {marker} -->\n", f"<!-- end of {marker} -->"
+    if begin not in text or end not in text:
+        raise ValueError(f"{page.name} has no place for a table: {begin.strip()} and {end}.")
+    before, _, rest = text.partition(begin)
+    header, *body = rows
+    lines = "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *body))
+    page.write_text(f"{before}{begin}{lines}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
