@@ -1,7 +1,6 @@
 """Weight matching beside the package ``rebasin``: the same pairs, one process, both until they converge.
 
-Writes data/02_rebasin.nc and prints it. A few minutes; skipped when the package is absent (``pip install
-rebasin==0.0.47``):
+Writes docs/rebasin.md. A few minutes; skipped when the package is absent (``pip install rebasin==0.0.47``):
 
     python analyses/02_rebasin.py
 
@@ -21,18 +20,16 @@ import copy
 import importlib.util
 import os
 import platform
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import nn
 
 import lmc
-from lmc import schema
 from lmc.alignment import WeightMatching
 from lmc.alignment.assignment import assign
 from lmc.evaluation import inner_products
@@ -71,6 +68,17 @@ def objective(a: nn.Module, b: nn.Module) -> float:
     return sum(float((one.detach().double() * two.detach().double()).sum()) for one, two in pairs)
 
 
+def change(b: nn.Module, moved: nn.Module, inputs: torch.Tensor) -> float:
+    """Return by how much the outputs of a permuted network differ, relative to their spread.
+
+    Statistics are those of the batch: ``rebasin`` leaves the running ones where they were, which is not its search.
+    """
+    batch = torch.randn((8, *inputs.shape[1:]), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before, after = (copy.deepcopy(one).train()(batch) for one in (b, moved))
+    return float((before - after).abs().max() / before.std())
+
+
 def timed(run: Callable[[], object]) -> tuple[float, float]:
     """Run something; return wall-clock and processor seconds."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -97,21 +105,24 @@ def by_rebasin(a: nn.Module, b: nn.Module, inputs: torch.Tensor, seed: int) -> d
         torch.manual_seed(seed)
         wall, cpu = timed(lambda: descent.calculate_permutations(MOST))
     descent.apply_permutations()
-    return {"seconds": wall, "cpu": cpu, "sweeps": sweeps, "objective": objective(a, moved)}
+    reached = {"objective": objective(a, moved), "change": change(b, moved, inputs)}
+    return {"seconds": wall, "cpu": cpu, "sweeps": sweeps, **reached}
 
 
-def by_lmc(a: nn.Module, b: nn.Module, spec: PermutationSpec, seed: int, repeats: int) -> dict[str, float]:
-    """Align by weight matching from its first start: the median time of several runs that give the same."""
+def by_lmc(
+    a: nn.Module, b: nn.Module, inputs: torch.Tensor, spec: PermutationSpec, method: WeightMatching, repeats: int
+) -> dict[str, float]:
+    """Align by weight matching: the median time of several runs that give the same."""
     states, times = (a.state_dict(), b.state_dict()), []
     for _ in range(repeats):
         found = []
-        method = WeightMatching(restarts=1, sweeps=MOST, seed=seed)
         times.append(timed(lambda: found.append(lmc.align(*states, spec, method=method))))  # noqa: B023
     moved = copy.deepcopy(b)
     moved.load_state_dict(found[0].apply(states[1]))
     assert found[0].converged
     wall, cpu = np.median(times, axis=0)
-    return {"seconds": wall, "cpu": cpu, "sweeps": len(found[0].trace) - 1, "objective": objective(a, moved)}
+    reached = {"objective": objective(a, moved), "change": change(b, moved, inputs)}
+    return {"seconds": wall, "cpu": cpu, "sweeps": len(found[0].trace) - 1, **reached}
 
 
 def floor(a: nn.Module, b: nn.Module, spec: PermutationSpec, seed: int) -> dict[str, float]:
@@ -131,46 +142,116 @@ def floor(a: nn.Module, b: nn.Module, spec: PermutationSpec, seed: int) -> dict[
     return {"seconds": seconds, "cpu": cpu, "sweeps": sweeps, "objective": reference.objective}
 
 
-def measure(pair: tuple[nn.Module, nn.Module, torch.Tensor], seed: int, repeats: int) -> list[dict[str, float]]:
+def measure(
+    pair: tuple[nn.Module, nn.Module, torch.Tensor], seed: int, restarts: int, repeats: int
+) -> list[dict[str, float]]:
     """Return what the floor is, and what both took and reached."""
     a, b, inputs = pair
     spec = lmc.find_symmetries(a, inputs)
+    method = WeightMatching(restarts=restarts, sweeps=MOST, seed=seed)
     with torch.no_grad():
         floor(a, b, spec, seed)  # warm up
-        return [floor(a, b, spec, seed), by_lmc(a, b, spec, seed, repeats), by_rebasin(a, b, inputs, seed)]
+        ours = by_lmc(a, b, inputs, spec, method, repeats)
+        return [floor(a, b, spec, seed), ours, by_rebasin(a, b, inputs, seed)]
+
+
+def processor() -> str:
+    """Return what the machine calls its processor, and the widest instructions that torch uses on it."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{named[0] if named else platform.machine()} with {torch.backends.cpu.get_cpu_capability()}"
+
+
+def row(name: str, seed: int, found: Sequence[Mapping[str, float]]) -> list[str]:
+    """Return one pair's cells."""
+    base, ours, theirs = found
+    cells = [name, str(seed)]
+    cells += [f"{one['cpu']:.3g} ({one['seconds']:.3g})" for one in (ours, theirs)]
+    cells += [f"{theirs['cpu'] / ours['cpu']:.1f}", f"{base['cpu']:.3g}", f"{ours['cpu'] / base['cpu']:.2f}"]
+    cells += [f"{one['objective']:.2f}" for one in (ours, theirs, base)]
+    cells += [f"{one['change']:.0e}" for one in (ours, theirs)]
+    return [*cells, " / ".join(f"{one['sweeps']:.0f}" for one in (ours, theirs, base))]
+
+
+def medians(results: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> Iterator[str]:
+    """Say for each network of several pairs what the medians are."""
+    for name, pairs in results.items():
+        if len(pairs) > 1:
+            ours, theirs, share = np.median(
+                [(one["cpu"], two["cpu"], one["cpu"] / base["cpu"]) for base, one, two in pairs], axis=0
+            )
+            worse = sum(one["objective"] < two["objective"] for _, one, two in pairs)
+            yield (
+                f"{name}, median of {len(pairs)} pairs: {ours:.3g} s against {theirs:.3g} s, {theirs / ours:.1f} times "
+                f"as fast, {share:.2f} times the floor; the objective is lower than `rebasin`'s in {worse}."
+            )
+
+
+HEAD = [
+    "pair",
+    "seed",
+    "lmc, cpu s (wall)",
+    "rebasin, cpu s (wall)",
+    "times faster",
+    "floor, cpu s",
+    "times the floor",
+    "objective of lmc",
+    "of rebasin",
+    "of the reference",
+    "outputs change by, lmc",
+    "rebasin",
+    "sweeps: lmc / rebasin / reference",
+]
+
+
+def page(results: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], load: tuple[float, float]) -> str:
+    """Write the table and what was measured."""
+    rows = [row(name, seed, found) for name, pairs in results.items() for seed, found in enumerate(pairs)]
+    table = "\n".join("| " + " | ".join(cells) + " |" for cells in [HEAD, ["---"] * len(HEAD), *rows])
+    told = "\n".join(f"- {line}" for line in medians(results))
+    return f"""# Weight matching beside rebasin
+
+The same pairs in one process, both until a sweep changes nothing, networks traced beforehand: `weights` and `rebasin`
+0.0.47. Random pairs have independent weights, and `weights` one start; the digits pairs are trained, with the usual 8
+starts. {processor()}, {torch.get_num_threads()} thread(s), torch
+{torch.__version__}; load average {load[0]:.0f} before, {load[1]:.0f} after: where other work runs beside, processor
+seconds tell more than the clock (in brackets). Written by `analyses/02_rebasin.py`.
+
+{table}
+
+{told}
+
+The objective is the inner product of A's parameters with those of B permuted, in float64. The reference is the same
+method in random order from B as it is; the floor is one full sweep's matrix products and one cold assignment per
+group, times its sweeps. Outputs of B before and after, relative to their spread, with the statistics of the batch in
+BatchNorm layers: where they change, what was found is no symmetry of the network, and its objective means nothing.
+"""
 
 
 def main() -> None:
-    """Measure all pairs, print a table, write the file."""
+    """Measure all pairs and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=ROOT / "data" / "02_rebasin.nc")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "rebasin.md")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--processor", default=platform.processor() or platform.machine(), help="what to call it")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=[*NETWORKS, *TRAINED], action="append", help="network; all by default")
     given = parser.parse_args()
     if importlib.util.find_spec("rebasin") is None:
         print("rebasin is not installed: nothing to compare with (pip install rebasin==0.0.47)")
         return
     torch.set_num_threads(given.threads)
-    jobs = [(name, seed, lambda n=n, s=seed: random_pair(n, s)) for name, n in NETWORKS.items() for seed in SEEDS]
-    jobs += [(name, 0, lambda n=n: trained_pair(n)) for name, n in TRAINED.items()]
-    rows = []
+    before = os.getloadavg()[0]
+    jobs = [(name, seed, partial(random_pair, text, seed)) for name, text in NETWORKS.items() for seed in SEEDS]
+    jobs += [(name, 0, partial(trained_pair, text)) for name, text in TRAINED.items()]
+    results: dict[str, list[list[dict[str, float]]]] = {}
     for name, seed, pair in jobs:
-        if given.only and name not in given.only:
-            continue
-        found = measure(pair(), seed, given.repeats)
-        rows.append((name, seed, found))
-        base, ours, theirs = found
-        print(
-            f"{name:<14}{seed}  lmc {ours['seconds']:.3f} s ({ours['sweeps']:.0f} sweeps, {ours['objective']:.2f})  "
-            f"rebasin {theirs['seconds']:.3f} s ({theirs['sweeps']:.0f}, {theirs['objective']:.2f})  "
-            f"{theirs['seconds'] / ours['seconds']:.1f} x; floor {base['seconds']:.3f} s ({base['sweeps']:.0f}), "
-            f"{ours['seconds'] / base['seconds']:.2f} of it; cpu {ours['cpu']:.3f} {theirs['cpu']:.3f} "
-            f"load {os.getloadavg()[0]:.1f}",
-            flush=True,
-        )
+        if not given.only or name in given.only:
+            restarts = 8 if name in TRAINED else 1
+            results.setdefault(name, []).append(measure(pair(), seed, restarts, given.repeats))
+            print(*row(name, seed, results[name][-1]), sep="  ", flush=True)
+    given.output.write_text(page(results, (before, os.getloadavg()[0])))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -72,7 +72,7 @@ class Axis:
 
     @cached_property
     def _nesting(self) -> tuple[int, tuple[int, ...]] | None:
-        """Where the positions fill a stretch in order: its start, and which of their dims runs slowest, next, fastest."""
+        """Where the positions fill a stretch: its start, and which of their dims runs slowest, next, fastest."""
         assert self.positions is not None
         start = int(self.positions.min()) if self.positions.size else 0
         stretch = np.arange(start, start + self.positions.size)
