@@ -250,7 +250,7 @@ def main() -> None:
             restarts = 8 if name in TRAINED else 1
             results.setdefault(name, []).append(measure(pair(), seed, restarts, given.repeats))
             print(*row(name, seed, results[name][-1]), sep="  ", flush=True)
-    given.output.write_text(page(results, (before, os.getloadavg()[0])))
+            given.output.write_text(page(results, (before, os.getloadavg()[0])))
 
 
 if __name__ == "__main__":
