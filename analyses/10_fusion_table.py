@@ -28,7 +28,7 @@ SHARED = Path(os.environ.get("LMC_SHARED_DATA", ROOT.parent / "shared" / "data")
 PAIR = SHARED / "checkpoints" / "otfusion-mnist-mlp"
 RUNS = 3
 
-WEIGHTS = ["wb", "wb?starts=3", "ot", "ot?cost=sqeuclidean", "align-then-average"]
+WEIGHTS = ["wb", "wb?sides=incoming", "wb?starts=3", "ot", "ot?cost=sqeuclidean", "align-then-average"]
 EXAMPLES = [
     "wb?on=activations",
     "ot?on=activations",

@@ -96,10 +96,13 @@ class Study:
         def compute() -> xr.Dataset:
             outer, begun, inner = self._spent, time.process_time(), self._inner
             self._spent = {}
-            made = {key: np.asarray(value) for key, value in make(**settings).items()}
-            whole = time.process_time() - begun
-            spent = {**self._spent, unit.digest: whole - (self._inner - inner)}
-            self._spent, self._inner = outer, inner + whole
+            try:
+                made = {key: np.asarray(value) for key, value in make(**settings).items()}
+                whole = time.process_time() - begun
+                spent = {**self._spent, unit.digest: whole - (self._inner - inner)}
+            finally:  # a study that is interrupted writes what it has, with the time that it took
+                self._spent = outer
+            self._inner = inner + whole
             arrays = {key: ([f"{key} {i}" for i in range(x.ndim)], x) for key, x in made.items()}
             return xr.Dataset(arrays, attrs={"cpu_seconds": json.dumps(spent)})
 

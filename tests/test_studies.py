@@ -17,6 +17,8 @@ calls: list[int] = []
 
 
 def twice(n: int) -> dict[str, np.ndarray]:
+    if n < 0:
+        raise ValueError("negative")
     calls.append(n)
     return {"values": np.arange(n) * 2, "nothing": np.array(np.nan)}
 
@@ -57,6 +59,10 @@ def test_parts_are_made_once_and_again_when_anything_changes(tmp_path: Path, mon
         monkeypatch.setitem(study._settings, "data", "others")
         study.part(twice, n=3)
         assert calls == [3, 2, 3], "other data are other work"
+        spent = dict(study._spent)
+        with pytest.raises(ValueError, match="negative"):
+            study.part(twice, n=-1)
+        assert spent and study._spent == spent, "the time of parts that were made outlives one that fails"
     finally:
         sys.modules.pop("common", None)
 

@@ -63,13 +63,14 @@ def positive(bench: Bench, state: StateDict, ladder: Sequence[str]) -> Control:
     (found,) = bench.climb([(state, copy)], ladder)
     (verdict,) = judge([{name: one.tried for name, one in found.items()}], bench.question)
     passed, best = verdict.word == CONNECTED, found[verdict.method].tried
-    plain = found[ladder[0]].tried.barrier
-    message = (
-        f"a permuted copy with {100 * noise:.0f}% noise is found again by {verdict.method!r}; {ladder[0]!r} has "
-        f"{plain:.3g} there"
-        if passed
-        else f"a permuted copy with {100 * noise:.0f}% noise is not found again: that nothing is found says nothing"
-    )
+    message = f"a permuted copy with {100 * noise:.0f}% noise is "
+    if passed:
+        plain = found[ladder[0]].tried.barrier
+        message += f"found again by {verdict.method!r}; {ladder[0]!r} has {plain:.3g} there"
+    elif late := bench.untried(found, ladder):
+        message += f"not found again: no time was left for {', '.join(late)}, whose strength is not known"
+    else:
+        message += "not found again: that nothing is found says nothing"
     return Control(f"planted permutation, noise {noise:g}", passed, best.barrier, best.bounds, message)
 
 

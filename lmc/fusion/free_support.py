@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lmc.fusion.couple import Couple
 from lmc.fusion.layers import Rows
+from lmc.fusion.transport import order_of
 
 Plans = tuple[NDArray[np.float64], ...]
 """For each network, shape (blocks, target units, units)."""
@@ -87,7 +88,7 @@ def barycenter(
     trace: list[float] = []
     notes: dict[str, None] = {}
     for _ in range(iterations):
-        plans, value = _plans(rows, mix, target, couple, blocks, notes)
+        plans, value = plans_at(rows, mix, target, couple, blocks, notes)
         if best is not None and value >= best.objective - tolerance * abs(best.objective):
             break
         trace.append(value)
@@ -104,8 +105,12 @@ def mean_rows(rows: Sequence[Rows], mix: Sequence[float], plans: Plans) -> Tenso
     total = torch.zeros(())
     for one, share, plan in zip(rows, mix, plans, strict=True):
         blocks, places, units = plan.shape
-        makes = torch.from_numpy(plan * places)
-        total = total + share * (makes @ one.values.reshape(blocks, units, -1))
+        values, makes = one.values.reshape(blocks, units, -1), plan * places
+        order = order_of(makes) if places == units else None
+        if order is None:
+            total = total + share * (torch.from_numpy(makes) @ values)
+        else:  # no product where units only change places
+            total = total + share * torch.take_along_dim(values, torch.from_numpy(order)[..., None], 1)
     return total.flatten(0, 1)
 
 
@@ -126,7 +131,7 @@ def block_costs(rows: Rows, target: Tensor, blocks: int) -> list[NDArray[np.floa
     ]
 
 
-def _plans(
+def plans_at(
     rows: Sequence[Rows], mix: Sequence[float], target: Tensor, couple: Couple, blocks: int, notes: dict[str, None]
 ) -> tuple[Plans, float]:
     """Return optimal plans given the rows, and the objective there; what has to be said is added to the notes."""

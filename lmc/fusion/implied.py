@@ -91,7 +91,7 @@ class BarycenterAlignment(AbstractImplied):
     start: Literal["first", "random"] | int = "first"
     starts: int = 1
     iterations: int = 100
-    sides: Literal["incoming", "both"] = "incoming"
+    sides: Literal["incoming", "both"] = "both"
     sweeps: int = 10
     examples: int | None = 1000
     place: Literal["pre", "post"] = "pre"

@@ -52,6 +52,10 @@ class Rows:
         squares = torch.stack([one.squares for one in parts]).sum(0)
         return cls(torch.cat([one.values for one in parts], dim=1), squares)
 
+    def times(self, factor: float) -> Rows:
+        """Return the rows times a factor."""
+        return self if factor == 1 else Rows(factor * self.values, factor**2 * self.squares)
+
     def cost(self, target: Tensor, metric: Metric = "sqeuclidean") -> NDArray[np.float64]:
         r"""Return what every pair costs, shape (target units, units), never negative.
 
@@ -161,9 +165,19 @@ class Layers:
         return [Place(found[0].axes, found[0].shape, rows, torch.cat(starts, 1) if starts else None)]
 
     def _place(self, family: Family, name: str, axes: dict[str, Axis]) -> Place:
-        rows = tuple(self.rows(family, name, axes, number) for number in range(len(self.problem.states)))
+        rows = tuple(
+            self.rows(family, name, axes, number).times(self._stands_for(axes, number))
+            for number in range(len(self.problem.states))
+        )
         start = None if self.initial is None else family.rows(axes, self.initial[name].detach().double().cpu())
         return Place(axes, self.target.shapes[name], rows, start)
+
+    def _stands_for(self, axes: Mapping[str, Axis], network: int) -> float:
+        """Return how many units of a network a target unit stands for, where a tensor reads it: that is split."""
+        (group, axis), *more = axes.items()
+        if more or (axis.param, axis.dim, group) in self.roles.makes:
+            return 1.0
+        return self.problem.specs[network][group].size / self.target[group].size
 
     def rows(self, family: Family, name: str, axes: Mapping[str, Axis], network: int) -> Rows:
         """Return the rows of one network in one tensor, what it reads carried to the target's places.

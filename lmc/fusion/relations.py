@@ -112,7 +112,7 @@ def outgoing(layers: Layers, family: Family) -> list[tuple[Rows, ...]]:
         parts = []
         for network, one in enumerate(layers.problem.specs):
             rows, scale = layers.rows(family, axis.param, axes, network), one[group.name].size / group.size
-            parts.append(Rows(rows.values * scale, rows.squares * scale**2))
+            parts.append(rows.times(scale))
         found.append(tuple(parts))
     return found
 

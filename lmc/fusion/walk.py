@@ -58,6 +58,8 @@ class Walk:
         self.trace: list[float] = []
         self.notes: dict[str, None] = {}
         self._rounding: dict[str, float] = {}
+        self._moves: dict[str, int] = {}
+        self._given: dict[str, object] = {}
 
     def run(self, sweeps: int = 1, *, both: bool = False) -> None:
         """Settle every group, again while more of what they are compared by is settled, and couplings change.
@@ -74,12 +76,20 @@ class Walk:
             before = [dict(found) for found in self.couplings]
             for family in self.families:
                 known.setdefault(family.name, set(self.layers.incoming(family)))
-                self.settle(family)
+                if self._given.get(family.name) != (given := self._settled(family)):
+                    self.settle(family)
+                    self._given[family.name] = given
             self.trace.append(self.objective)
             self.layers.both = both
             complete = all(set(self.layers.incoming(family)) == known[family.name] for family in self.families)
             if self.seen is not None or (complete and (not sweep or self._same(before))):
                 break
+
+    def _settled(self, family: Family) -> object:
+        """Return what a family's couplings follow from: what it is compared by, and how often that was moved."""
+        compared = self.layers.incoming(family)
+        others = {name for param in compared for name, _ in self.layers.target.axes_of[param]} - family.names
+        return set(compared), {name: self._moves.get(name, 0) for name in others}
 
     def settle(self, family: Family) -> None:
         """Find the couplings of a family, given those of other groups."""
@@ -123,6 +133,10 @@ class Walk:
 
     def _take(self, network: int, plans: Mapping[str, NDArray[np.float64]]) -> None:
         found = {name: Coupling(plan) for name, plan in plans.items()}
+        before = self.couplings[network]
+        for name, one in found.items():
+            if name not in before or not np.array_equal(before[name].plan, one.plan):
+                self._moves[name] = self._moves.get(name, 0) + 1
         self.couplings[network].update(found)
         self.layers.settle(network, {name: one.makes() for name, one in found.items()})
 

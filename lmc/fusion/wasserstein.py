@@ -22,6 +22,7 @@ from lmc.fusion.problem import Problem, check_states
 from lmc.fusion.readout import Normalize, read_out, width_ratio, with_statistics
 from lmc.fusion.result import FusionResult
 from lmc.fusion.starts import starts
+from lmc.fusion.turns import in_turns
 from lmc.fusion.walk import Walk
 from lmc.symmetry import PermutationGroup
 from lmc.symmetry.sites import Place as Where
@@ -54,8 +55,11 @@ class WassersteinBarycenter(AbstractFusion):
         (with ``start="random"`` these alone); the layer's best objective is kept.
     iterations : int
         Most steps of a layer.
-    sides : {"incoming", "both"}
-        What units are compared by: the weights that make them; or, from the second sweep on, those that read them too.
+    sides : {"both", "incoming"}
+        What units are compared by (weights): in the first sweep the weights that make them, as in [1]_, and with
+        ``incoming`` these alone. With ``both`` those that read them count from the second sweep on, in which one
+        network after the other is coupled to the barycenter of the rest. Two networks of one width that are fused by
+        ``sides=incoming`` are fused as by transport of squared costs.
     sweeps : int
         How often the layers are walked through at most (weights). Once is enough for a chain of layers by its incoming
         weights; where several layers add into one group, only the first of them is known the first time.
@@ -82,7 +86,7 @@ class WassersteinBarycenter(AbstractFusion):
     start: Literal["first", "random"] | int = "first"
     starts: int = 1
     iterations: int = 100
-    sides: Literal["incoming", "both"] = "incoming"
+    sides: Literal["incoming", "both"] = "both"
     sweeps: int = 10
     normalize: Normalize = "function"
     examples: int | None = 1000
@@ -125,7 +129,7 @@ class WassersteinBarycenter(AbstractFusion):
     def reference(self) -> str:
         """How to ask for it again."""
         parts = [f"on={self.on}", f"solver={self.solver}", *([f"reg={self.reg}"] if self.solver == "sinkhorn" else [])]
-        parts += ["sides=both"] if self.sides == "both" else []
+        parts += [f"sides={self.sides}"] if self.on == "weights" or self.sides != "both" else []
         parts += [
             f"start={'given' if self.initial is not None else self.start}",
             f"starts={self.starts}",
@@ -184,6 +188,8 @@ class WassersteinBarycenter(AbstractFusion):
     ) -> Barycenter:
         """Return the best barycenter over the starts of a layer."""
         couple = self._couple(place, group.blocks)
+        if plans is not None and self.sides == "both":
+            return in_turns(place.rows, problem.mix, plans, couple, rounds=self.iterations)
         tried = [
             barycenter(place.rows, problem.mix, start, couple, blocks=group.blocks, iterations=self.iterations)
             for start in starts(self, place, group, couple, rng, problem.mix, plans)

@@ -26,7 +26,7 @@ print(f"{time.perf_counter() - wall:.1f} s, {time.process_time() - cpu:.1f} s of
 """
 
 
-@pytest.mark.parametrize(("count", "method"), [(2, "wb"), (4, "wb"), (2, "wb?starts=4")])
+@pytest.mark.parametrize(("count", "method"), [(2, "wb"), (2, "wb?sides=incoming"), (4, "wb")])
 def test_layers_of_1024_units(count: int, method: str):
     done = subprocess.run([sys.executable, "-c", RUN, str(count), method], capture_output=True, text=True, check=True)
     print(f"\n{count} networks, {method}: {done.stdout.strip()}")

@@ -126,6 +126,12 @@ def test_the_positive_control_fails_where_no_method_can_find_it(trained, bench):
     assert not blind.passed and "says nothing" in blind.message
 
 
+def test_the_positive_control_says_which_methods_had_no_time(trained, bench):
+    _, runs, _ = trained
+    late = positive(dataclasses.replace(bench, clock=Clock(budget=0.0)), runs[0], known_truth.LADDER)
+    assert not late.passed and "no time was left for weights?restarts=4" in late.message
+
+
 def test_the_positive_control_screens_its_copy_as_the_models_were(trained, bench):
     _, runs, _ = trained
     with pytest.raises(UsageError, match="dtype must be a floating one"):

@@ -38,7 +38,7 @@ def test_soft_plans_are_averaged_along():
 
 
 def test_a_barycenter_aligns_as_transport_of_squared_costs_does():
-    for method in ("wb", "wb?start=2"):
+    for method in ("wb?sides=incoming", "wb?sides=incoming&start=2"):
         found = align(*STATES[:2], SPEC, method=method)
         expected = align(*STATES[:2], SPEC, method="ot?cost=sqeuclidean")
         assert all(np.array_equal(found.permutation[name], one) for name, one in expected.permutation.items())
@@ -63,7 +63,9 @@ def test_a_hidden_permutation_is_found_by_barycenters_and_by_transport(name: str
 @pytest.mark.parametrize(
     "method",
     [
-        WassersteinBarycenter(iterations=5, sides="both", start=2, starts=3, sweeps=4, normalize="mean-field", seed=6),
+        WassersteinBarycenter(
+            iterations=5, sides="incoming", start=2, starts=3, sweeps=4, normalize="mean-field", seed=6
+        ),
         WassersteinBarycenter("activations", "sinkhorn", reg=0.5, start="random", examples=None, place="post"),
         GromovWassersteinBarycenter(0.3, "activations", "incoming", None, 2, "mean-field", 4),
         OTFusion("activations", "cosine", "unbalanced", "l2", slack=2.0, examples=None, place="post", pivot=2, seed=3),

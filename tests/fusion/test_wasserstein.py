@@ -37,7 +37,7 @@ def test_two_networks_of_one_width_are_fused_as_by_transport_of_squared_costs():
     spec = find_symmetries(a, torch.zeros(1, 6))
     states = a.state_dict(), b.state_dict()
     moved = align(*states, spec, method="ot?cost=sqeuclidean").apply(states[1])
-    result = fuse(states, spec, method="wb")
+    result = fuse(states, spec, method="wb?sides=incoming")
     for name, tensor in result.state.items():
         torch.testing.assert_close(tensor, (states[0][name] + moved[name]) / 2)
     assert all(
@@ -52,15 +52,16 @@ def test_the_pair_of_otfusion_gives_what_its_authors_publish(shared_data):
     pair = pipeline.load_pair(*names, input_shape=(1, 28, 28), num_classes=10)
     module = pair.a.architecture.module
     spec = find_symmetries(module, pair.a.architecture.example_inputs(seed=0)[0])
-    fused = fuse([pair.a.state, pair.b.state], spec, method="wb").state
+    fused = fuse([pair.a.state, pair.b.state], spec, method="wb?sides=incoming").state
     moved = align(pair.a.state, pair.b.state, spec, method="ot?cost=sqeuclidean").apply(pair.b.state)
     assert max(float((fused[k] - (pair.a.state[k] + moved[k]) / 2).abs().max()) for k in fused) < 1e-5
     accuracy = evaluate_state(module, fused, open_data("mnist", "test", shared_data)).accuracy
     assert accuracy is not None and 100 * accuracy[0] == pytest.approx(95.32, abs=0.02)
     given: dict[str, Any] = {"data": open_data("mnist", "train", shared_data), "modules": module}
-    better = fuse([pair.a.state, pair.b.state], spec, method="wb?on=activations", **given).state
-    accuracy = evaluate_state(module, better, open_data("mnist", "test", shared_data)).accuracy
-    assert accuracy is not None and accuracy[0] >= 0.958
+    for method in ("wb", "wb?on=activations"):
+        better = fuse([pair.a.state, pair.b.state], spec, method=method, **given).state
+        accuracy = evaluate_state(module, better, open_data("mnist", "test", shared_data)).accuracy
+        assert accuracy is not None and accuracy[0] >= 0.958
 
 
 def test_activations_are_compared_as_they_are():
