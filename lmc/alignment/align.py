@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lmc._errors import MismatchError, UsageError
 from lmc._methods import ALIGNMENTS, load_method
@@ -68,11 +68,16 @@ def align(
     _check_given(chosen, method, data, module)
     for name, state in (("A", a), ("B", b)):
         spec.check_state(state)
-        broken = [key for key, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+        broken = [key for key, tensor in state.items() if not _finite(tensor)]
         if broken:
             raise MismatchError(f"Weights of {name} are NaN or infinite in {', '.join(broken[:4])}: nothing to align.")
     examples = None if data is None else as_data(data, name="alignment data", split="train")
     return chosen.align(a, b, spec, examples, module=module)
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Say whether all numbers are finite: where their sum is, they are, and one pass without a mask tells."""
+    return bool(torch.isfinite(tensor.sum())) or bool(torch.isfinite(tensor).all())
 
 
 def _check_given(chosen: AbstractAlignment, method: Any, data: Any, module: nn.Module | None) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmc._types import StateDict
+from lmc.alignment.open_groups import blurred
 from lmc.evaluation import inner_products
 from lmc.symmetry import Axis, PermutationSpec
 
@@ -91,7 +92,7 @@ def inner(a: StateDict, b: StateDict) -> float:
     """Return the inner product of two sets of tensors in float64, a cache-sized piece at a time."""
     total = 0.0
     for name, tensor in b.items():
-        pairs = zip(a[name].reshape(-1).split(1 << 17), tensor.reshape(-1).split(1 << 17), strict=True)
+        pairs = zip(a[name].reshape(-1).split(1 << 15), tensor.reshape(-1).split(1 << 15), strict=True)
         total += sum(float(torch.dot(one.double(), two.double())) for one, two in pairs)
     return total
 
@@ -157,11 +158,7 @@ class PairWorths:
     def _add_whole(self, name: str, axis: Axis, b: Tensor, opened: Collection[str], sign: int = 1) -> None:
         """Add one axis of a tensor to a sum, or take it away; other open groups are averaged out."""
         a, b = (tensor.to(self._problem.dtype) for tensor in (self._problem.a[axis.param], b))
-        for other in self._blurred(name, axis, opened):
-            if other.positions is None:
-                a, b = a.sum(other.dim, keepdim=True), b.mean(other.dim, keepdim=True)
-            else:
-                b = averaged(other, b)
+        a, b = blurred(self._blurred(name, axis, opened), axis, a, b)
         self._problem.add_products(self._sums[name], axis, b, a, sign)
 
     def _blurred(self, name: str, axis: Axis, opened: Collection[str]) -> list[Axis]:
@@ -239,15 +236,3 @@ def _overlap(one: Axis, other: Axis) -> bool:
     if one.positions is None or other.positions is None:
         return True
     return not set(one.positions.ravel().tolist()).isdisjoint(other.positions.ravel().tolist())
-
-
-def averaged(axis: Axis, tensor: Tensor) -> Tensor:
-    """Return a tensor with every unit of one axis replaced by the mean of those it may change places with."""
-    if axis.positions is None:
-        return tensor.mean(axis.dim, keepdim=True).expand_as(tensor)
-    blocks, copies, size = axis.positions.shape
-    where = torch.from_numpy(axis.positions.ravel()).to(tensor.device)
-    moved = tensor.movedim(axis.dim, 0)
-    units = moved.index_select(0, where).reshape(blocks, copies, size, *moved.shape[1:])
-    means = units.mean(2, keepdim=True).expand_as(units).reshape(len(where), *moved.shape[1:])
-    return moved.index_copy(0, where, means).movedim(0, axis.dim)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor, nn
 
 from lmc._errors import InputError
@@ -129,7 +129,7 @@ def _evaluate(
 
 def _intervals(kinds: list[NDArray[Any]], mean: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
     """Return intervals of the means, shape (kind, point, 2): the normal one, and Wilson's for shares of examples."""
-    z, size = norm.ppf((1 + confidence) / 2), kinds[0].shape[1]
+    z, size = ndtri((1 + confidence) / 2), kinds[0].shape[1]
     half = z * kinds[0].std(axis=1, dtype=np.float64, ddof=min(1, size - 1)) / math.sqrt(size)
     found = [np.stack([mean[0] - half, mean[0] + half], axis=-1)]
     for share in mean[1:]:

@@ -20,6 +20,9 @@ from torch import Tensor, nn
 _CLEARLY = 1.25
 """What the convolution has to gain over the plain product."""
 
+_ALIKE = 2048
+"""Size from which on products run alike: larger ones are tried in vain, at a second each."""
+
 _WORTH = 2**22
 """Multiplications below which a product is made plainly: calling takes as long as computing."""
 
@@ -74,7 +77,7 @@ def kernel(m: int, k: int, n: int, like: Tensor) -> Kernel:
     plain = like.device.type != "cpu" or like.dtype != torch.float32 or not torch.backends.mkldnn.is_available()
     if plain or m * k * n < _WORTH:
         return by_product
-    m, k, n = (1 << (size - 1).bit_length() for size in (m, k, n))
+    m, k, n = (min(1 << (size - 1).bit_length(), _ALIKE) for size in (m, k, n))
     return _measured(m, k, n, torch.get_num_threads())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,10 +51,34 @@ class Axis:
             return tensor.movedim(self.dim, 0).flatten(1) if tensor.dim() > 1 else tensor[:, None]
         if self.given is not None:
             return self._units_across(tensor)
-        blocks, copies, size = self.positions.shape
-        where = torch.from_numpy(self.positions.ravel()).to(tensor.device)
-        rows = tensor.index_select(self.dim, where).movedim(self.dim, 0)
-        return rows.reshape(blocks, copies, size, -1).transpose(1, 2).reshape(blocks * size, -1)
+        return self.parts(tensor).reshape(self.positions.shape[0] * self.positions.shape[2], -1)
+
+    def parts(self, tensor: Tensor) -> Tensor:
+        """Return what the group holds of a dimension taken apart, shape (blocks, size, copies, everything else).
+
+        Not for an axis that is the whole dimension, nor for one whose blocks another dimension tells apart.
+        """
+        assert self.positions is not None and self.given is None
+        shape = self.positions.shape
+        if self._nesting is None:
+            where = torch.from_numpy(self.positions.ravel()).to(tensor.device)
+            rows = tensor.index_select(self.dim, where).movedim(self.dim, 0)
+            return rows.reshape(*shape, *rows.shape[1:]).transpose(1, 2)
+        # A view: of a flattened map every further copy would be as large as the layer.
+        start, order = self._nesting
+        stretch = tensor.narrow(self.dim, start, self.positions.size).movedim(self.dim, 0)
+        apart = stretch.unflatten(0, [shape[i] for i in order])
+        return apart.permute(*(order.index(i) for i in (0, 2, 1)), *range(3, apart.dim()))
+
+    @cached_property
+    def _nesting(self) -> tuple[int, tuple[int, ...]] | None:
+        """Where the positions fill a stretch: its start, and which of their dims runs slowest, next, fastest."""
+        assert self.positions is not None
+        start = int(self.positions.min()) if self.positions.size else 0
+        stretch = np.arange(start, start + self.positions.size)
+        orders = itertools.permutations(range(3))
+        fits = (order for order in orders if np.array_equal(self.positions.transpose(order).ravel(), stretch))
+        return next(((start, order) for order in fits), None)
 
     def _units_across(self, tensor: Tensor) -> Tensor:
         assert self.given is not None and self.positions is not None

@@ -12,7 +12,8 @@ import lmc
 from lmc._errors import UsageError
 from lmc.alignment import WeightMatching, align
 from lmc.alignment.descent import Descent
-from lmc.alignment.pair_worths import PairWorths, Problem, averaged
+from lmc.alignment.open_groups import averaged, blurred
+from lmc.alignment.pair_worths import PairWorths, Problem
 from lmc.alignment.weight_matching import _orders
 from lmc.symmetry import find_symmetries
 from lmc.testing import planted_pair, tiny_mlp
@@ -83,6 +84,25 @@ def test_an_open_group_counts_as_the_mean_of_its_permutations(name):
             torch.testing.assert_close(averaged(axis, mean), mean)
             torch.testing.assert_close(averaged(axis, moved), mean)
             torch.testing.assert_close(mean.sum(axis.dim), tensor.sum(axis.dim))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_products_with_open_groups_are_those_with_the_mean(name):
+    """Summed and averaged tensors are smaller, and their products the same; the mean alone, of B as it is, is not."""
+    _, spec, a, b, _ = planted(name)
+    problem = Problem(a, b, spec)
+    worths = PairWorths(problem, problem.b, problem.axes)
+    for group in spec.groups:
+        for axis in problem.axes[group.name]:
+            others = worths._blurred(group.name, axis, worths.open)
+            one, two = a[axis.param].double(), b[axis.param].double()
+            mean = two
+            for other in others:
+                whole = other.positions is None
+                mean = mean.mean(other.dim, keepdim=True).expand_as(mean) if whole else averaged(other, mean)
+            left, right = blurred(others, axis, one, two)
+            assert left.numel() <= one.numel()
+            torch.testing.assert_close(axis.units(right) @ axis.units(left).T, axis.units(mean) @ axis.units(one).T)
 
 
 def test_a_residual_stream_is_found_by_what_is_known_of_it():
