@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lmc._types import Permutation
 from lmc.alignment.assignment import assign
-from lmc.alignment.pair_worths import PairWorths, Problem, inner
+from lmc.alignment.pair_worths import PairWorths, Problem
 from lmc.symmetry import PermutationGroup
 
 Order = Callable[[list[str]], list[str]]
@@ -71,7 +71,7 @@ class Descent:
         """Sweep over the groups until none of them moves."""
         problem = self._problem
         waiting = set(problem.axes)
-        trace = [problem.fixed + inner(problem.a, self._worths.b)]
+        trace = [problem.fixed + problem.score(self._worths.b)]
         for _ in range(sweeps):
             gained = 0.0
             for name in order(sorted(waiting)):
@@ -82,7 +82,7 @@ class Descent:
             trace.append(trace[-1] + gained)
             if not waiting:
                 break
-        trace[-1] = problem.fixed + inner(problem.a, self._worths.b)
+        trace[-1] = problem.fixed + problem.score(self._worths.b)
         return Run(self._permutation, tuple(trace), not waiting)
 
     def _step(self, name: str) -> float:
@@ -140,7 +140,7 @@ class Descent:
             params = {axis.param for moved in step for axis in problem.axes[moved]}
             before = {param: self._worths.b[param] for param in sorted(params)}
             after = {param: problem.spec.permute(param, tensor, step) for param, tensor in before.items()}
-            gain = inner(problem.a, after) - inner(problem.a, before)
+            gain = problem.score(after) - problem.score(before)
             if gain <= 0:
                 return 0.0
         self._worths.move(step)

@@ -28,17 +28,31 @@ class Problem:
     """What all restarts share: the parameters, and where the groups lie in them.
 
     Half-precision tensors stay as they are, and are widened a piece at a time where they are multiplied.
+
+    Parameters
+    ----------
+    a, b : mapping of str to Tensor
+        The two networks; not modified.
+    spec : PermutationSpec
+        What may be permuted.
+    shares : mapping of str to float, optional
+        What a tensor's inner product is multiplied by; by default 1.
     """
 
-    def __init__(self, a: StateDict, b: StateDict, spec: PermutationSpec) -> None:
+    def __init__(
+        self, a: StateDict, b: StateDict, spec: PermutationSpec, shares: Mapping[str, float] | None = None
+    ) -> None:
         self.spec = spec
+        self._shares = shares or {}
         names = {axis.param for group in spec.groups for axis in group.axes} - spec.buffers
         self.groups = {group.name: group for group in spec.groups}
         self.axes = {g.name: [axis for axis in g.axes if axis.param in names] for g in spec.groups}
         self.lying = {name: spec.axes_of[name] for name in names}
-        work = sum(self.groups[name].units * a[axis.param].numel() for name, axes in self.axes.items() for axis in axes)
-        self.dtype = torch.float64 if work <= _SMALL else torch.float32
-        kept = self.dtype if work <= _SMALL else None
+        self.work = sum(
+            self.groups[name].units * a[axis.param].numel() for name, axes in self.axes.items() for axis in axes
+        )
+        self.dtype = torch.float64 if self.work <= _SMALL else torch.float32
+        kept = self.dtype if self.work <= _SMALL else None
         self.a = {name: a[name].detach().to(kept or a[name].dtype) for name in sorted(names)}
         self.b = {name: b[name].detach().to(kept or b[name].dtype) for name in sorted(names)}
         self._entangled: dict[str, bool] = {}
@@ -49,7 +63,11 @@ class Problem:
         self.nested = {*over, *(outer for outers in over.values() for outer in outers)}
         # What no group moves adds the same to every permutation.
         fixed = {name: tensor for name, tensor in b.items() if name not in names | spec.buffers | set(spec.aliases)}
-        self.fixed = inner(a, fixed)
+        self.fixed = inner(a, fixed, self._shares)
+
+    def score(self, b: StateDict) -> float:
+        """Return what is maximised, of the tensors given, without those that no group moves."""
+        return inner(self.a, b, self._shares)
 
     def family(self, name: str) -> list[str]:
         """Return a group and what lies inside it: they move in one step."""
@@ -82,18 +100,23 @@ class Problem:
     def add_products(self, total: Tensor, axis: Axis, b: Tensor, a: Tensor, sign: int = 1) -> None:
         """Add the inner product of every unit of B (rows) with every unit of A along one axis, blocks included."""
         rows, columns = (axis.units(tensor.to(self.dtype)) for tensor in (b, a))
+        share = sign * self._shares.get(axis.param, 1.0)
         if rows.shape[0] * rows.shape[1] * columns.shape[0] < _LARGE:
-            total.addmm_(rows, columns.T, alpha=sign)
+            total.addmm_(rows, columns.T, alpha=share)
         else:
-            total.add_(inner_products(rows, columns), alpha=sign)
+            total.add_(inner_products(rows, columns), alpha=share)
 
 
-def inner(a: StateDict, b: StateDict) -> float:
-    """Return the inner product of two sets of tensors in float64, a cache-sized piece at a time."""
+def inner(a: StateDict, b: StateDict, shares: Mapping[str, float] | None = None) -> float:
+    """Return the inner product of two sets of tensors in float64, a cache-sized piece at a time.
+
+    With ``shares``, a tensor's part is multiplied by its share.
+    """
     total = 0.0
     for name, tensor in b.items():
         pairs = zip(a[name].reshape(-1).split(1 << 15), tensor.reshape(-1).split(1 << 15), strict=True)
-        total += sum(float(torch.dot(one.double(), two.double())) for one, two in pairs)
+        part = sum(float(torch.dot(one.double(), two.double())) for one, two in pairs)
+        total += (shares or {}).get(name, 1.0) * part
     return total
 
 

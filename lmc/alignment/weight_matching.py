@@ -25,7 +25,13 @@ from lmc.symmetry import PermutationSpec
 class WeightMatching(AbstractAlignment):
     r"""Match units by their weights, without data.
 
-    .. math:: \max_P \sum_{\text{parameters}} \langle A, P(B) \rangle
+    .. math:: \max_P \sum_{\text{parameters}} \frac{1}{\sqrt{n}} \langle A, P(B) \rangle
+
+    where :math:`n` is the number of a tensor's outputs, the size of its first dimension. A plain sum, as in [1]_, is
+    ruled by wide layers: the ten rows that read the last hidden layer of a classifier count for nothing beside the
+    hundreds that make it, though what a unit says to the classes is what is best known of it. A mean over the outputs
+    would leave wide layers as little. On pairs that were trained apart the root between the two gives lower barriers
+    than either, or as low (docs/how-to-choose-an-alignment.md has the table); ``scale="none"`` is the plain sum.
 
     One group at a time is optimised exactly, the others held: a linear assignment on the sum of the Gram matrices of
     all its axes; heads together with what lies inside them. Start and order of the groups decide which of many local
@@ -38,8 +44,9 @@ class WeightMatching(AbstractAlignment):
 
     Parameters
     ----------
-    restarts : int
-        Starts tried: the inward one once, the others in turn.
+    restarts : int, optional
+        Starts tried: the inward one once, the others in turn. By default 8, or 64 for small networks (LeNet's size),
+        where all of them take a second: there the best objective is often that of one start in twenty.
     sweeps : int
         Most passes over all groups in one restart.
     order : str
@@ -47,6 +54,8 @@ class WeightMatching(AbstractAlignment):
         then the first start places them in that order, too.
     start : str
         ``inward``, or ``same``: B as it is and random permutations only, in turn.
+    scale : str
+        ``outputs``: each tensor's inner product over the root of its outputs; ``none``: the plain sum.
     seed : int
         Seed of orders and permutations.
     covariance : bool
@@ -62,10 +71,11 @@ class WeightMatching(AbstractAlignment):
        Transport. AISTATS 2024.
     """
 
-    restarts: int = 8
+    restarts: int | None = None
     sweeps: int = 100
     order: str = "random"
     start: str = "inward"
+    scale: str = "outputs"
     seed: int = 0
     covariance: bool = False
     examples: int = 1000
@@ -78,10 +88,11 @@ class WeightMatching(AbstractAlignment):
 }"""
 
     def __post_init__(self) -> None:
-        for name in ("restarts", "sweeps"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise UsageError(f"weights: {name} must be a positive integer, got {getattr(self, name)!r}.")
-        for name, known in (("order", ("random", "forward", "backward")), ("start", ("inward", "same"))):
+        counts = {"restarts": 1 if self.restarts is None else self.restarts, "sweeps": self.sweeps}
+        for name, value in counts.items():
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"weights: {name} must be a positive integer, got {value!r}.")
+        for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise unknown(f"weights: {name}", str(getattr(self, name)), known)
         check_seed(self.seed)
@@ -113,23 +124,25 @@ class WeightMatching(AbstractAlignment):
         if self.covariance:
             assert data is not None and module is not None
             a = weighed_inputs(a, module, data, self.examples)
-        problem = Problem(a, b, spec)
+        problem = Problem(a, b, spec, _shares(b) if self.scale == "outputs" else None)
         # A single group that meets only frozen axes is optimised exactly in one step: restarts would repeat it.
         single = len(spec.groups) == 1 and not problem.entangled(spec.groups[0].name)
-        runs = [self._restart(problem, restart) for restart in range(1 if single else self.restarts)]
+        restarts = self.restarts or (64 if problem.work <= _FAST else 8)
+        runs = [self._restart(problem, restart) for restart in range(1 if single else restarts)]
         best = max(runs, key=lambda run: run.trace[-1])
         objectives = tuple(run.trace[-1] for run in runs)
-        asked = {"order": (self.order, "random"), "start": (self.start, "inward")}
-        options = "".join(f"&{name}={value}" for name, (value, default) in asked.items() if value != default)
+        asked = {name: str(getattr(self, name)) for name in _CHOICES}
+        options = "".join(f"&{name}={value}" for name, value in asked.items() if value != _CHOICES[name][0])
         if self.covariance:
             options += f"&covariance=true&examples={self.examples}"
+        scaled = ", each tensor's over the root of its outputs" if self.scale == "outputs" else ""
         weighed = ", A's weighed by the second moments of their inputs" if self.covariance else ""
         return AlignmentResult(
-            f"weights?restarts={self.restarts}&sweeps={self.sweeps}{options}&seed={self.seed}",
+            f"weights?restarts={restarts}&sweeps={self.sweeps}{options}&seed={self.seed}",
             spec,
             best.permutation,
             objective=best.trace[-1],
-            objective_name=f"inner product of A's and aligned B's parameters{weighed}",
+            objective_name=f"inner product of A's and aligned B's parameters{scaled}{weighed}",
             trace=best.trace,
             converged=best.converged,
             message=_message(best, objectives, self.sweeps),
@@ -147,6 +160,17 @@ class WeightMatching(AbstractAlignment):
         if start == "inward":
             descent.inward(None if self.order == "random" else order)
         return descent.run(order, self.sweeps)
+
+
+_FAST = 1e7
+"""Multiplications of all Gram matrices up to which a start takes about ten milliseconds."""
+
+_CHOICES = {"order": ("random", "forward", "backward"), "start": ("inward", "same"), "scale": ("outputs", "none")}
+"""Settings that are one of a few words; the first is the default."""
+
+
+def _shares(state: StateDict) -> dict[str, float]:
+    return {name: max(1, *tensor.shape[:1]) ** -0.5 if tensor.dim() else 1.0 for name, tensor in state.items()}
 
 
 def _orders(spec: PermutationSpec, rng: np.random.Generator) -> dict[str, Order]:

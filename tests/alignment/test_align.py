@@ -73,18 +73,22 @@ def test_weight_matching_reaches_the_best_of_all_permutations_on_a_tiny_network(
     a, b = small.state_dict(), tiny_mlp((3, 4, 3, 2), seed=1).state_dict()
     names = [group.name for group in spec.groups]
     scores = [
-        inner(a, spec.apply(b, dict(zip(names, map(np.array, pair), strict=True))))
+        over_root_of_outputs(a, spec.apply(b, dict(zip(names, map(np.array, pair), strict=True))))
         for pair in itertools.product(itertools.permutations(range(4)), itertools.permutations(range(3)))
     ]
     result = align(a, b, spec, method=WeightMatching(restarts=16))
     assert result.objective == pytest.approx(max(scores), rel=1e-12)
 
 
-def test_the_objective_is_the_inner_product_of_the_aligned_parameters():
-    result = align(A, B, SPEC)
-    aligned = result.apply(B)
-    expected = sum(float((A[key].double() * aligned[key].double()).sum()) for key in A)
-    assert result.objective == pytest.approx(expected, rel=1e-12)
+def over_root_of_outputs(a, b) -> float:
+    return sum(float((a[key].double() * b[key].double()).sum()) / len(a[key]) ** 0.5 for key in a)
+
+
+@pytest.mark.parametrize(("scale", "score"), [("outputs", over_root_of_outputs), ("none", inner)])
+def test_the_objective_is_the_inner_product_of_the_aligned_parameters(scale, score):
+    result = align(A, B, SPEC, method=WeightMatching(scale=scale))
+    assert result.objective == pytest.approx(score(A, result.apply(B)), rel=1e-12)
+    assert ("root of its outputs" in result.objective_name) == (scale == "outputs")
 
 
 def test_running_statistics_are_no_part_of_the_objective():

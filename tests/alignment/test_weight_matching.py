@@ -14,7 +14,7 @@ from lmc.alignment import WeightMatching, align
 from lmc.alignment.descent import Descent
 from lmc.alignment.open_groups import averaged, blurred
 from lmc.alignment.pair_worths import PairWorths, Problem
-from lmc.alignment.weight_matching import _orders
+from lmc.alignment.weight_matching import _orders, _shares
 from lmc.symmetry import find_symmetries
 from lmc.testing import planted_pair, tiny_mlp
 
@@ -41,7 +41,7 @@ def steps(problem: Problem, seed: int, *, families: bool):
 @pytest.mark.parametrize("families", [False, True])
 def test_sums_kept_up_equal_sums_made_anew(name, families):
     _, spec, a, b, _ = planted(name)
-    problem = Problem(a, b, spec)
+    problem = Problem(a, b, spec, _shares(b))
     assert problem.dtype == torch.float64
     kept = PairWorths(problem, problem.b)
     expected = dict(problem.b)
@@ -157,6 +157,28 @@ def test_unknown_settings_name_the_nearest():
         WeightMatching(order="foward")
     with pytest.raises(UsageError, match="Did you mean 'inward'"):
         WeightMatching(start="inwards")
+    with pytest.raises(UsageError, match="Did you mean 'outputs'"):
+        WeightMatching(scale="output")
+
+
+def test_what_units_say_to_few_outputs_counts_beside_what_many_of_them_read():
+    """Outgoing weights are copies, incoming ones independent: the plain sum is drowned, the negative control."""
+    generator = torch.Generator().manual_seed(0)
+    model = tiny_mlp((60, 80, 10))
+    spec = find_symmetries(model, torch.zeros(1, 60))
+    a, b = ({key: torch.randn(t.shape, generator=generator) for key, t in model.state_dict().items()} for _ in range(2))
+    b |= {key: tensor for key, tensor in a.items() if tensor.shape[0] == 10}
+    found = {scale: align(a, b, spec, method=WeightMatching(scale=scale)).permutation for scale in ("outputs", "none")}
+    right = {scale: int((perm[spec.groups[0].name] == np.arange(80)).sum()) for scale, perm in found.items()}
+    assert right["outputs"] >= 70 and right["none"] < 50
+
+
+@pytest.mark.parametrize(("sizes", "restarts"), [((6, 8, 7, 3), 64), ((200, 200, 200, 5), 8)])
+def test_small_networks_are_started_more_often(sizes, restarts):
+    model = tiny_mlp(sizes)
+    spec = find_symmetries(model, torch.zeros(1, sizes[0]))
+    result = align(model.state_dict(), tiny_mlp(sizes, seed=1).state_dict(), spec, method=WeightMatching())
+    assert len(result.restarts) == restarts and f"restarts={restarts}&" in result.method
 
 
 def test_in_a_composition_it_starts_where_the_first_ended():
@@ -179,7 +201,7 @@ def test_half_precision_weights_stay_as_they_are_and_sums_are_wide():
     b, answer = planted_pair(a, spec, seed=0)
     problem = Problem(a, b, spec)
     assert problem.dtype == torch.float32 and all(tensor.dtype == torch.float16 for tensor in problem.a.values())
-    result = align(a, b, spec, method=WeightMatching(restarts=1))
+    result = align(a, b, spec, method=WeightMatching(restarts=1, scale="none"))
     assert all(np.array_equal(result.permutation[key], perm) for key, perm in answer.items())
     expected = sum(float((a[key].double() * tensor.double()).sum()) for key, tensor in result.apply(b).items())
     assert result.objective == pytest.approx(expected, rel=1e-12)
