@@ -156,7 +156,7 @@ def match(family: Family, worths: Sequence[Worth], seed: int = 0) -> tuple[dict[
     if family.alone:
         return _alone(family.groups[0], np.sum([worth.pairs.double().cpu().numpy() for worth in worths], axis=0))
     spec, a, b = _written(family, worths)
-    found = WeightMatching(restarts=16, scale="none", seed=seed).align(a, b, spec)
+    found = WeightMatching(restarts=16, scale="plain", seed=seed).align(a, b, spec)
     return {name: np.asarray(perm) for name, perm in found.permutation.items()}, found.objective
 
 

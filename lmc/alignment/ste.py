@@ -118,7 +118,7 @@ class _Projection:
 
     def __init__(self, spec: PermutationSpec, a: StateDict, b: dict[str, Tensor], seed: int) -> None:
         self._spec, self._a = spec, a
-        self._matching = WeightMatching(restarts=1, start="same", scale="none", seed=seed)
+        self._matching = WeightMatching(restarts=1, start="same", scale="plain", seed=seed)
         self.b = b
         self.permutation: Permutation = spec.identity()
         self.free = {name: a[name].detach().float().clone().requires_grad_() for name in moving_names(spec)}

@@ -31,7 +31,7 @@ class WeightMatching(AbstractAlignment):
     ruled by wide layers: the ten rows that read the last hidden layer of a classifier count for nothing beside the
     hundreds that make it, though what a unit says to the classes is what is best known of it. A mean over the outputs
     would leave wide layers as little. On pairs that were trained apart the root between the two gives lower barriers
-    than either, or as low (docs/how-to-choose-an-alignment.md has the table); ``scale="none"`` is the plain sum.
+    than either, or as low (docs/how-to-choose-an-alignment.md has the table); ``scale="plain"`` is the plain sum.
 
     One group at a time is optimised exactly, the others held: a linear assignment on the sum of the Gram matrices of
     all its axes; heads together with what lies inside them. Start and order of the groups decide which of many local
@@ -55,7 +55,7 @@ class WeightMatching(AbstractAlignment):
     start : str
         ``inward``, or ``same``: B as it is and random permutations only, in turn.
     scale : str
-        ``outputs``: each tensor's inner product over the root of its outputs; ``none``: the plain sum.
+        ``outputs``: each tensor's inner product over the root of its outputs; ``plain``: the sum as it is.
     seed : int
         Seed of orders and permutations.
     covariance : bool
@@ -165,7 +165,7 @@ class WeightMatching(AbstractAlignment):
 _FAST = 1e7
 """Multiplications of all Gram matrices up to which a start takes about ten milliseconds."""
 
-_CHOICES = {"order": ("random", "forward", "backward"), "start": ("inward", "same"), "scale": ("outputs", "none")}
+_CHOICES = {"order": ("random", "forward", "backward"), "start": ("inward", "same"), "scale": ("outputs", "plain")}
 """Settings that are one of a few words; the first is the default."""
 
 

@@ -84,7 +84,7 @@ def over_root_of_outputs(a, b) -> float:
     return sum(float((a[key].double() * b[key].double()).sum()) / len(a[key]) ** 0.5 for key in a)
 
 
-@pytest.mark.parametrize(("scale", "score"), [("outputs", over_root_of_outputs), ("none", inner)])
+@pytest.mark.parametrize(("scale", "score"), [("outputs", over_root_of_outputs), ("plain", inner)])
 def test_the_objective_is_the_inner_product_of_the_aligned_parameters(scale, score):
     result = align(A, B, SPEC, method=WeightMatching(scale=scale))
     assert result.objective == pytest.approx(score(A, result.apply(B)), rel=1e-12)
