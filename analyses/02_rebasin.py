@@ -136,7 +136,9 @@ def floor(a: nn.Module, b: nn.Module, spec: PermutationSpec, seed: int) -> dict[
                 rows, columns = axis.units(one[axis.param]), axis.units(two[axis.param])
                 products += timed(lambda: worth.add_(inner_products(rows, columns)))  # noqa: B023
         assignments += timed(lambda: assign(worth.numpy()))  # noqa: B023
-    reference = lmc.align(one, two, spec, method=WeightMatching(restarts=1, start="same", sweeps=MOST, seed=seed))
+    reference = lmc.align(
+        one, two, spec, method=WeightMatching(restarts=1, start="same", scale="plain", sweeps=MOST, seed=seed)
+    )
     sweeps = len(reference.trace) - 1
     seconds, cpu = sweeps * (products + assignments)
     return {"seconds": seconds, "cpu": cpu, "sweeps": sweeps, "objective": reference.objective}
@@ -148,7 +150,7 @@ def measure(
     """Return what the floor is, and what both took and reached."""
     a, b, inputs = pair
     spec = lmc.find_symmetries(a, inputs)
-    method = WeightMatching(restarts=restarts, sweeps=MOST, seed=seed)
+    method = WeightMatching(restarts=restarts, scale="plain", sweeps=MOST, seed=seed)
     with torch.no_grad():
         floor(a, b, spec, seed)  # warm up
         ours = by_lmc(a, b, inputs, spec, method, repeats)

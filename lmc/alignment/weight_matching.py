@@ -46,7 +46,7 @@ class WeightMatching(AbstractAlignment):
     ----------
     restarts : int, optional
         Starts tried: the inward one once, the others in turn. By default 8, or 64 for small networks (LeNet's size),
-        where all of them take a second: there the best objective is often that of one start in twenty.
+        where all of them take about a second: there the best objective is often that of one start in twenty.
     sweeps : int
         Most passes over all groups in one restart.
     order : str
@@ -162,7 +162,7 @@ class WeightMatching(AbstractAlignment):
         return descent.run(order, self.sweeps)
 
 
-_FAST = 1e7
+_FAST = 3e6
 """Multiplications of all Gram matrices up to which a start takes about ten milliseconds."""
 
 _CHOICES = {"order": ("random", "forward", "backward"), "start": ("inward", "same"), "scale": ("outputs", "plain")}

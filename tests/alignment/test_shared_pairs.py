@@ -34,12 +34,12 @@ def midpoints(shared: Path, a: str, b: str, data: str, align: list[str], example
 
 def test_otfusion_on_its_authors_pair_is_what_they_publish(shared_data):
     """Singh and Jaggi's own checkpoints; figures of their code, and of activation matching (Git Re-Basin)."""
-    asked = ["ot?cost=euclidean", "ot?cost=sqeuclidean", "ot?on=activations", "activations"]
+    asked = ["ot?cost=euclidean", "ot?cost=sqeuclidean", "ot?on=activations", "activations", "weights"]
     names = (f"otfusion-mnist-mlp/{end}.checkpoint" for end in "01")
     found = midpoints(shared_data, *names, "mnist", asked)
     for name, published in zip(asked, (95.58, 95.32, 95.83), strict=False):
         assert found[name][0] == pytest.approx(published, abs=0.05), name
-    assert found["activations"][1] <= 0.055
+    assert found["activations"][1] <= 0.055 and found["weights"][1] <= 0.065
 
 
 def test_hidden_states_align_recurrent_networks_better_than_weights(shared_data):
@@ -48,11 +48,23 @@ def test_hidden_states_align_recurrent_networks_better_than_weights(shared_data)
         "lstm-rows/a.ckpt",
         "lstm-rows/b.ckpt",
         "mnist?normalize=none",
-        ["none", "activations?examples=1000"],
+        ["none", "activations?examples=1000", "weights"],
         2000,
     )
     assert found["none"][0] < 35
-    assert found["activations?examples=1000"][0] > 86
+    assert found["activations?examples=1000"][0] > 86 and found["weights"][0] >= 86
+
+
+@pytest.mark.parametrize(
+    ("folder", "ends", "least"),
+    [("cnn-bn-16-32", ("a.ckpt", "b.ckpt"), 97), ("lightning-mlp", ("a-pl1.6.ckpt", "b-pl2.1.ckpt"), 70)],
+)
+def test_small_networks_meet_by_their_weights(shared_data, folder, ends, least):
+    """Git Re-Basin's plain sum leaves the first at 95.6 on these images, the negative control."""
+    asked = ["none", "weights", "weights?scale=plain"]
+    found = midpoints(shared_data, *(f"{folder}/{end}" for end in ends), "mnist?normalize=none", asked, 3000)
+    assert found["none"][0] < 60 and found["weights"][0] >= least
+    assert found["weights?scale=plain"][0] < found["weights"][0]
 
 
 def test_batchnorm_networks_align(shared_data):
