@@ -23,6 +23,7 @@ from lmc.evaluation import evaluate_state
 SEEDS = (0, 1, 2)
 PAIRS = pairs_of(SEEDS)
 NETWORKS = {"one block": "vit?patch=7&depth=1", "two blocks": "vit?patch=7&depth=2"}
+KINDS = ("one block",)
 TRAINING = {"lr": 3e-3, "optimizer": "adam", "batch_size": 64, "epochs": 6}
 SOFT = "transformer?on=activations"
 METHODS = {
@@ -78,20 +79,18 @@ def fused(kind: str, a: int, b: int, row: str) -> dict[str, np.ndarray]:
 
 
 parents = {
-    name: [[study.part(end, kind=k, seed=s)[name] for s in SEEDS] for k in NETWORKS] for name in ("loss", "accuracy")
+    name: [[study.part(end, kind=k, seed=s)[name] for s in SEEDS] for k in KINDS] for name in ("loss", "accuracy")
 }
 made = {
-    kind: [[study.part(fused, kind=kind, a=a, b=b, row=row) for row in METHODS] for a, b in PAIRS] for kind in NETWORKS
+    kind: [[study.part(fused, kind=kind, a=a, b=b, row=row) for row in METHODS] for a, b in PAIRS] for kind in KINDS
 }
 stacked = {
     name: np.array([[[one[name] for one in rows] for rows in pairs] for pairs in made.values()], dtype=float)
     for name in ("loss", "accuracy")
 }  # network, pair, method
-found = {
-    kind: dict(zip(METHODS, 100 * stacked["accuracy"][place].T, strict=True)) for place, kind in enumerate(NETWORKS)
-}
+found = {kind: dict(zip(METHODS, 100 * stacked["accuracy"][place].T, strict=True)) for place, kind in enumerate(KINDS)}
 
-for place, kind in enumerate(NETWORKS):
+for place, kind in enumerate(KINDS):
     print(f"{kind}: parents {', '.join(f'{100 * float(x):.1f}' for x in parents['accuracy'][place])}")
     for row, values in found[kind].items():
         print(f"  {row:<32}{values.mean():6.1f}   {' '.join(f'{value:.1f}' for value in values)}")
@@ -107,7 +106,7 @@ def difference(kind: str, one: str, other: str, literature: str, *, least: float
 ABOVE = "fusion of networks with attention and normalisation in place beats the vanilla average by 20 points below 60"
 IMFELD = "Imfeld 2024, CIFAR-10 ViTs: vanilla far below, soft maps above hard ones, activations above weights"
 claims = []
-for kind in NETWORKS:
+for kind in KINDS:
     claims += [difference(kind, row, "vanilla", ABOVE, least=20.0) for row in ("wb, weights", "wb, activations")]
     claims += [
         difference(kind, "transformer, activations", "vanilla", IMFELD, least=0.0),
@@ -118,7 +117,7 @@ for kind in NETWORKS:
 dims = ("network", "pair", "method")
 study.write(
     {
-        "network": ("network", list(NETWORKS)),
+        "network": ("network", list(KINDS)),
         "seed": ("seed", list(SEEDS)),
         "pair": ("pair", [f"{a}-{b}" for a, b in PAIRS]),
         "method": ("method", list(METHODS)),

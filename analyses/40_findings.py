@@ -24,6 +24,7 @@ TITLES = {
     "24_repair": "Statistics and depth",
     "25_pruning": "Pruning",
     "12_recurrent_fusion": "Recurrent networks",
+    "14_vit_fusion": "Vision transformers",
     "26_wild": "Checkpoints in the wild",
 }
 FIGURES = {
@@ -34,6 +35,7 @@ FIGURES = {
     "24_repair": ("24_repair_batch",),
     "25_pruning": ("25_pruning",),
     "12_recurrent_fusion": ("recurrent",),
+    "14_vit_fusion": (),
     "26_wild": (),
 }
 """Names of the pictures that `make gallery` puts into docs/img/gallery."""
@@ -104,10 +106,22 @@ def remark(name: str, study: xr.Dataset) -> str:
             f"Test loss barrier at densities {_list(study.density)}: {', '.join(rows[0])} as they are, "
             f"{', '.join(rows[1])} matched at that density, {', '.join(rows[2])} by the dense networks' permutation."
         )
+    if name == "14_vit_fusion":
+        return " ".join(_accuracies(study, str(network)) for network in study.network.values)
     if name != "26_wild":
         return ""
     verdicts = study.verdict.to_series().value_counts()
     return "Verdicts: " + ", ".join(f"{count} pairs {word}" for word, count in verdicts.items()) + "."
+
+
+def _accuracies(study: xr.Dataset, network: str) -> str:
+    """Return the mean accuracy, least and greatest, of every row of a network."""
+    one = 100 * study[["accuracy", "parent_accuracy"]].sel(network=network)
+    rows = [(str(m), one.accuracy.sel(method=m).values) for m in study.method.values]
+    shown = ", ".join(f"{row} {x.mean():.1f} [{x.min():.1f}, {x.max():.1f}]" for row, x in rows)
+    parents = ", ".join(f"{x:.1f}" for x in one.parent_accuracy.values)
+    what = "accuracy in %, mean over pairs with the least and the greatest"
+    return f"{network.capitalize()}, {what}: {shown}; parents {parents}."
 
 
 def section(name: str, study: xr.Dataset) -> str:

@@ -150,7 +150,7 @@ class TransformerFusion(AbstractFusion):
         state = weighted_mean(moved, problem.mix)
         state, statistics = with_statistics(problem, in_dtypes(problem, state))
         notes = list(dict.fromkeys(note for one in others for note in one.notes))
-        changed = [text for one in others if (text := changed(problem, strands, one, moved[one.number], self.examples))]
+        broken = [text for one in others if (text := changed(problem, strands, one, moved[one.number], self.examples))]
         return FusionResult(
             self.reference,
             state,
@@ -164,7 +164,7 @@ class TransformerFusion(AbstractFusion):
             rounding_loss=sum(problem.mix[one.number] * _mean(one.rounding.values()) for one in others),
             converged=not any("converge" in note for note in notes),
             message="; ".join([note, f"{len(strands.strands)} maps for each network", *notes, *statistics]),
-            warnings=(*changed, *notes),
+            warnings=(*broken, *notes),
             seconds={"maps": settled - begun, "read out": time.perf_counter() - settled},
             seed=self.seed,
             citation=self.citation,

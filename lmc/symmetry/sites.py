@@ -290,11 +290,15 @@ def _settle(tensors: Mapping[str, Value], found: Trace) -> None:
 
 
 def _covers(axis: Term, leaf: Leaf, held: Axis) -> bool:
-    """Say whether a leaf lies at just the positions of a group's axis."""
+    """Say whether every unit of a leaf lies at just the positions of a group's axis, all blocks taken together."""
     if held.positions is None:
         return resolve(axis) is leaf
     where = slots(axis, leaf)
-    return where is not None and np.array_equal(np.sort(where, axis=None), np.sort(held.positions, axis=None))
+    if where is None:
+        return False
+    # Unit by unit: heads, and as many units in each of them, cover the same positions.
+    ours, theirs = (np.sort(one.reshape(-1, leaf.size), axis=0) for one in (where, held.positions))
+    return np.array_equal(ours, theirs)
 
 
 def _without(site: Site, names: set[str] | Sequence[str]) -> Site | None:
