@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmc._types import Permutation, StateDict
+from lmc._types import StateDict
 from lmc.alignment.assignment import assign
 from lmc.alignment.coupling import Coupling
 from lmc.alignment.families import Family, Worth, match
@@ -198,7 +198,7 @@ class StrandMaps:
             found[strand] = np.eye(group.size)[perm] / group.size
             soft = self.settings.solver == "sinkhorn" or one.copy is not None
             if soft and group.over and group.name not in outer:
-                costs = self._inside(family, strand, group.old_blocks(permutation), permutation)
+                costs = self._inside(strand, group.old_blocks(permutation))
                 found[strand] = self._transported(one.name, costs) if costs is not None else found[strand]
         return found
 
@@ -218,9 +218,7 @@ class StrandMaps:
             found.append(Worth(axes, target.shapes[name], -products.cost(self.settings.cost)))
         return found
 
-    def _inside(
-        self, family: Family, strand: int, old: NDArray[np.int64], permutation: Permutation
-    ) -> NDArray[np.float64] | None:
+    def _inside(self, strand: int, old: NDArray[np.int64]) -> NDArray[np.float64] | None:
         """Return the costs of a strand's units within matched heads, shape (blocks, size, size)."""
         products = self._products(strand)
         if products is None:
