@@ -44,8 +44,10 @@ def bootstrap_means(values: ArrayLike, *, resamples: int = 1000, seed: int = 0) 
     means = np.empty((resamples, matrix.shape[1]))
     for start in range(0, resamples, _ROWS):
         rows = means[start : start + _ROWS]
-        drawn = (draw.integers(0, size, size=size, dtype=np.int32) for _ in rows)
-        counts = np.stack([np.bincount(index, minlength=size) for index in drawn]).astype(np.float64)
+        drawn = draw.integers(0, size, size=(len(rows), size), dtype=np.int32)
+        counts = np.empty(drawn.shape)
+        for count, index in zip(counts, drawn, strict=True):
+            count[:] = np.bincount(index, minlength=size)
         np.matmul(counts, matrix, out=rows)
     return means / size
 

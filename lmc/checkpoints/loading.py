@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lmc.checkpoints import (
@@ -117,19 +117,25 @@ def load(
 
 def formats() -> tuple[Format, ...]:
     """Return every format: our own, then those of installed packages (entry points of the group ``lmc.formats``)."""
-    entries = importlib.metadata.entry_points(group=GROUP)
-    return (*FORMATS, *(entry.load() for entry in entries))
+    return tuple(_formats())
+
+
+def _formats() -> Iterator[Format]:
+    # One by one: to ask for entry points is to read of every installed package, which takes as long as ten small files.
+    yield from FORMATS
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        yield entry.load()
 
 
 def find_format(sample: Sample) -> Format:
     """Return the format that knows the content; where nothing is known to look so, the extension's."""
-    known = formats()
-    for kind in known:
+    for kind in _formats():
         if kind.recognises(sample):
             return kind
     foreign = name_foreign(sample)
     if foreign is not None:
         raise foreign
+    known = formats()
     for kind in known:
         if sample.path.suffix.lower() in kind.extensions:
             return kind

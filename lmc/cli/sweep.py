@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from lmc._errors import IncompleteError, UsageError
+from lmc._forking import begin_early
 from lmc.cli.common import COMPUTING, WRITTEN, Printing, check_writable
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def sweep(
         raise UsageError("--scheduler is a cluster that runs already, --cluster starts one: give one of them.")
     away = scheduler is not None or cluster is not None
     if not dry_run and workers != 1 and not away:
-        _begin_early()
+        begin_early()  # workers import torch while this process does
     from lmc import sweep as room
 
     settings = room.read_sweep(file)
@@ -146,17 +147,6 @@ def _check(workers: int | None, threads: int | None) -> None:
     for name, value in (("workers", workers), ("threads", threads)):
         if value is not None and value < 1:
             raise UsageError(f"--{name} must be at least 1, got {value}.")
-
-
-def _begin_early() -> None:
-    """Let workers import torch while this process does: the server that they are forked from begins now."""
-    import multiprocessing
-
-    if "forkserver" in multiprocessing.get_all_start_methods():
-        from multiprocessing import forkserver
-
-        multiprocessing.get_context("forkserver").set_forkserver_preload(["lmc.sweep.serving"])
-        forkserver.ensure_running()
 
 
 def _executor(

@@ -79,7 +79,10 @@ def validate(dataset: xr.Dataset, kind: str | None = None) -> None:
         raise SchemaError(f"A dataset of kind {kind!r} is needed, this one is of kind {found!r}.")
     version = str(dataset.attrs.get("lmc_schema_version"))
     if version != SCHEMA_VERSION:
-        raise SchemaError(f"Written with schema version {version}; this lmc reads version {SCHEMA_VERSION}.")
+        raise SchemaError(
+            f"Written with schema version {version}; this lmc reads version {SCHEMA_VERSION}. Read it with the lmc "
+            "that wrote it (attribute versions), or measure again: the attribute command says how."
+        )
     for name, variable in KINDS[found].items():
         if name not in dataset.variables:
             if variable.required:

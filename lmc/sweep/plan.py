@@ -19,9 +19,11 @@ from lmc._imports import import_object
 from lmc._methods import ALIGNMENTS, load_method
 from lmc.alignment import AbstractAlignment
 from lmc.architectures import resolve
+from lmc.barriers import check_further
 from lmc.checkpoints import Checkpoint
 from lmc.datasets import AbstractData, Data, open_data
 from lmc.pipeline import alignment_data, data_for, read_names, rename, resolve_alignments
+from lmc.sweep.checks import check_settings, check_shapes
 from lmc.sweep.members import Member, read_members
 from lmc.sweep.pairs import choose_pairs
 from lmc.sweep.settings import UNIVERSE, MeasureSettings, SweepSettings, parse_sweep
@@ -210,6 +212,7 @@ def make_plan(settings: SweepSettings) -> Plan:
     InputError
         If the data cannot be opened, or no checkpoint can.
     """
+    check_settings(settings)
     measure = _located(settings.measure, settings.root)
     methods = methods_of(measure, settings.universe.base)
     opened = read_members(settings.checkpoints, settings.root)
@@ -218,11 +221,12 @@ def make_plan(settings: SweepSettings) -> Plan:
         reasons = "\n".join(f"  {member.error}" for member, _ in opened[:4])
         raise UsageError(f"None of {len(opened)} checkpoints can be read:\n{reasons}")
     data = data_for(usable[0], measure.data, split=measure.split, data_dir=measure.data_dir)
+    check_further(measure.also, data.task)
     measure = replace(measure, data=data.reference)
     mapping = None if settings.checkpoints.map is None else _at(settings.root, settings.checkpoints.map)
     members, networks = _networks(opened, measure, mapping, data)
     pairs = choose_pairs(members, settings.pairs)
-    _check_shapes(members, networks, pairs)
+    check_shapes(members, networks, pairs)
     determined = _determined(measure, mapping, data, settings)
     looking = alignment_data(methods.values(), measure.align_data, data, data_dir=measure.data_dir)
     looks = {} if looking is None else {n: looking.digest for n, one in methods.items() if one.needs == "data"}
@@ -275,20 +279,6 @@ def _networks(
             problems[member.layout] = str(error)
     members = [replace(one, error=one.error or problems.get(one.layout, "")) for one, _ in opened]
     return tuple(members), networks
-
-
-def _check_shapes(members: tuple[Member, ...], networks: Mapping[str, str], pairs: NDArray[np.int64]) -> None:
-    """Refuse pairs of different networks, all at once, before the first is computed."""
-    numbers: dict[str | None, int] = {None: -1}
-    codes = np.array([numbers.setdefault(networks.get(one.layout), len(numbers)) for one in members])
-    first, second = codes[pairs[:, 0]], codes[pairs[:, 1]]
-    unequal = np.flatnonzero((first != second) & (first >= 0) & (second >= 0))
-    if len(unequal):
-        a, b = (members[k].name for k in pairs[unequal[0]].tolist())
-        raise UsageError(
-            f"{len(unequal):,} of {len(pairs):,} pairs are of different networks, {a} and {b} for one. Say in [pairs] "
-            'in what both ends agree: within = "width".'
-        )
 
 
 def _determined(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import queue
 import signal
@@ -12,6 +11,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from lmc._forking import worker_context
 from lmc.sweep.executors import AbstractExecutor
 from lmc.sweep.serving import serve
 from lmc.sweep.tasks import Batch, Outcome
@@ -37,9 +37,7 @@ class ProcessPool(AbstractExecutor):
     """
 
     def __init__(self, workers: int, threads: int, memory: int = 2**30, points: int = 2**30) -> None:
-        methods = multiprocessing.get_all_start_methods()
-        self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        self._context.set_forkserver_preload([serve.__module__])  # else every process imports torch for itself
+        self._context = worker_context()
         self.wanted, self.most, self.memory, self.points = workers + 1, 64, memory, points
         self._closing = False
         slots = [_Slot(self._context, threads) for _ in range(workers)]

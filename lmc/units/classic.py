@@ -30,13 +30,13 @@ def write_classic(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
         file.set_fill_off()
         for name, size in dataset.sizes.items():
             file.createDimension(str(name), size)
-        filled = [(_declare(file, str(name), variable), variable) for name, variable in dataset.variables.items()]
+        filled = [_declare(file, str(name), variable) for name, variable in dataset.variables.items()]
         file.setncatts({str(name): value for name, value in dataset.attrs.items()})
-        for stored, variable in filled:
-            stored[...] = _stored(variable.values)[0]
+        for stored, values in filled:
+            stored[...] = values
 
 
-def _declare(file: netCDF4.Dataset, name: str, variable: xr.Variable) -> Any:
+def _declare(file: netCDF4.Dataset, name: str, variable: xr.Variable) -> tuple[Any, NDArray[Any]]:
     values, attrs = _stored(variable.values)
     dims = tuple(map(str, variable.dims))
     if values.dtype.kind == "S":
@@ -48,7 +48,7 @@ def _declare(file: netCDF4.Dataset, name: str, variable: xr.Variable) -> Any:
     stored.set_auto_maskandscale(False)
     stored.set_auto_chartostring(False)
     stored.setncatts({**{str(key): value for key, value in variable.attrs.items()}, **attrs})
-    return stored
+    return stored, values
 
 
 def _stored(values: NDArray[Any]) -> tuple[NDArray[Any], dict[str, str]]:

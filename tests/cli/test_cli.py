@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from cli.running import lmc, lmc_from_nothing
 
 from lmc import checkpoints, schema
 from lmc.architectures import resolve
@@ -24,17 +22,12 @@ ROOT = Path(__file__).parents[2]
 DEMO = sorted((ROOT / "data" / "checkpoints").glob("mlp-*.safetensors"))
 
 
-def lmc(*args: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a process of its own."""
-    command = [sys.executable, "-m", "lmc", *map(str, args)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120", **env})
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The main job on the embedded data, once for several tests."""
     folder = tmp_path_factory.mktemp("run")
-    done = lmc("barrier", *DEMO, "--points", 5, "--json", "-o", "out.nc", "--figure", "out.svg", cwd=folder)
+    asked = ("--points", 5, "--json", "-o", "out.nc", "--figure", "out.svg")
+    done = lmc_from_nothing("barrier", *DEMO, *asked, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, done
 

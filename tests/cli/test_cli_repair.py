@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from cli.running import lmc
 
 from lmc import schema
 from lmc.cli.repair_lines import repair_lines
 
 DEMO = sorted((Path(__file__).parents[2] / "data" / "checkpoints").glob("mlp-*.safetensors"))
-
-
-def lmc(*args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lmc", *map(str, args)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,24 @@ def test_the_plan_comes_back_as_it_was_and_of_another_version_is_refused_by_name
     path.write_text(path.read_text().replace('"lmc_plan_version": 1', '"lmc_plan_version": 7'))
     with pytest.raises(lmc.LmcError, match="of version 7, this lmc reads version 1: run its sweep file again"):
         read_plan(study / "results")
+
+
+@pytest.mark.parametrize(
+    ("table", "entry", "message"),
+    [
+        ("measure", {"points": 1}, "2 points or more"),
+        ("measure", {"confidence": 95.0}, "confidence must lie between 0 and 1"),
+        ("measure", {"also": ["sharpnes"]}, "Did you mean 'sharpness'"),
+        ("measure", {"device": "gpu"}, "device is 'gpu'"),
+        ("execution", {"workers": 0}, "workers must be at least 1, got 0"),
+        ("pairs", {"seed": -1}, "seed must be 0 or more"),
+    ],
+)
+def test_what_no_unit_could_be_computed_with_is_refused_when_it_is_planned(study, table, entry, message):
+    told = tomllib.loads((study / "sweep.toml").read_text())
+    told[table] = {**told.get(table, {}), **entry}
+    with pytest.raises(lmc.LmcError, match=message):
+        make_plan(parse_sweep(told))
 
 
 @pytest.mark.parametrize(
