@@ -17,7 +17,7 @@ import functools
 
 import numpy as np
 import torch
-from common import Claim, Study, flat, mean_over_pairs, network, pairs_of, unflat
+from common import Claim, Study, flat, into_page, mean_over_pairs, network, pairs_of, unflat
 
 import lmc
 from lmc.evaluation import evaluate_state
@@ -141,3 +141,9 @@ study.write(
     training=TRAINING,
     methods=METHODS,
 )
+lines = [["", "fused by", "accuracy, %, of each pair", "mean"]]
+for kind in KINDS:
+    for row, right in found[kind].items():
+        told = ", ".join(f"{value:.1f}" for value in right)
+        lines.append([kind if row == next(iter(found[kind])) else "", row, told, f"{right.mean():.1f}"])
+into_page("vision transformers", lines)
