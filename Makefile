@@ -55,7 +55,7 @@ zoo: $(STAMPS)/group-test ## find and verify the symmetries of every architectur
 mutate: $(STAMPS)/group-test ## take every symmetry rule away in turn: is it missed by a test?
 	cd tests && ../$(BIN)/python -m symmetry.mutate
 
-STUDIES := $(patsubst analyses/%.py,study-%,$(sort $(wildcard analyses/1[123]_*.py analyses/2[0-9]_*.py)))
+STUDIES := $(patsubst analyses/%.py,study-%,$(sort $(wildcard analyses/1[1-4]_*.py analyses/2[0-9]_*.py)))
 
 analyses: $(STUDIES) ## run the studies, into data/ (an hour; -j2 runs two at a time); what was interrupted goes on
 	$(BIN)/python analyses/40_findings.py

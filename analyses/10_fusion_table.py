@@ -5,9 +5,9 @@ Writes data/10_fusion_pair.nc, data/10_fusion_table.nc and the tables of docs/fu
     python analyses/10_fusion_table.py
 
 The public pair is two MNIST classifiers that the authors of OTFusion trained; it is skipped, and its table left as it
-is, where LMC_SHARED_DATA names no folder that has them. What is trained here are three kinds of networks on the digits
+is, where LMC_SHARED_DATA names no folder that has them. What is trained here are four kinds of networks on the digits
 that scikit-learn ships, each three times with other seeds: MLPs from independent initialisations, MLPs fine-tuned from
-one base, and recurrent networks that read the digits row by row.
+one base, recurrent networks that read the digits row by row, and vision transformers of one block.
 """
 
 from __future__ import annotations
@@ -39,6 +39,17 @@ EXAMPLES = [
 ]
 AVERAGES = ["soup", "fisher", "regmean"]
 VECTORS = ["task-arithmetic?scaling=0.5", "task-arithmetic", "ties"]
+TRANSFORMERS = [
+    "wb",
+    "wb?on=activations",
+    "ot",
+    "align-then-average",
+    "transformer",
+    "transformer?solver=emd",
+    "transformer?on=activations",
+    "transformer?on=activations&residual=features",
+    "transformer?on=activations&queries=separate&heads=across",
+]
 RECURRENT = ["gwb", "gwb?on=activations", "align-then-average", "align-then-average?align=activations"]
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -74,6 +85,9 @@ def table(kind: str, seed: int) -> xr.Dataset:
     elif kind == "recurrent":
         reference, methods = "rnn?hidden=48", RECURRENT
         states = [trained(reference, train, 100 * seed + k, 30) for k in (1, 2)]
+    elif kind == "transformers":
+        reference, methods = "vit?depth=1&dim=32&hidden=64", TRANSFORMERS
+        states = [trained(reference, train, 100 * seed + k, 30) for k in (1, 2)]
     else:
         reference, methods = "mlp?width=64&depth=2", [*WEIGHTS, *EXAMPLES, *AVERAGES]
         states = [trained(reference, train, 100 * seed + k, 20) for k in (1, 2)]
@@ -85,7 +99,7 @@ def table(kind: str, seed: int) -> xr.Dataset:
 
 # 1. Networks trained here, three times over: runs are stacked, kinds follow each other.
 if given.only != "pair":
-    kinds = ("independent", "one base", "recurrent")
+    kinds = ("independent", "one base", "recurrent", "transformers")
     runs = []
     for seed in range(RUNS):
         parts = [table(kind, seed) for kind in kinds]

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from lmc.fusion import RegMean as RegMean
     from lmc.fusion import TaskArithmetic as TaskArithmetic
     from lmc.fusion import Ties as Ties
+    from lmc.fusion import TransformerFusion as TransformerFusion
     from lmc.fusion import VanillaAverage as VanillaAverage
     from lmc.fusion import WassersteinBarycenter as WassersteinBarycenter
     from lmc.fusion import fuse as fuse
@@ -126,6 +127,7 @@ _HOME = {
     "SymmetryError": "lmc._errors",
     "TaskArithmetic": "lmc.fusion",
     "Ties": "lmc.fusion",
+    "TransformerFusion": "lmc.fusion",
     "VanillaAverage": "lmc.fusion",
     "WassersteinBarycenter": "lmc.fusion",
     "WeightMatching": "lmc.alignment",

@@ -30,6 +30,7 @@ FUSIONS = {
     "gwb": "lmc.fusion.gromov_wasserstein_barycenter:GromovWassersteinBarycenter",
     "vanilla": "lmc.fusion.vanilla:VanillaAverage",
     "ot": "lmc.fusion.otfusion:OTFusion",
+    "transformer": "lmc.fusion.transformer:TransformerFusion",
     "wb": "lmc.fusion.wasserstein:WassersteinBarycenter",
     "align-then-average": "lmc.fusion.aligned:AlignThenAverage",
     "soup": "lmc.fusion.soup:ModelSoup",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -147,11 +147,14 @@ def dtype_of(state: StateDict) -> torch.dtype:
 
 
 class Run:
-    """A graph at one batch size, with the places to look at."""
+    """A graph at one batch size, with the places to look at: before or after nonlinearities, or as they are chosen."""
 
-    def __init__(self, spec: PermutationSpec, exported: Exported, place: Place) -> None:
+    def __init__(
+        self, spec: PermutationSpec, exported: Exported, place: Place | Callable[[Sighting], list[Site]]
+    ) -> None:
         self._exported = exported
-        self.sites = Sighting(spec, exported).sites(place)
+        sighting = Sighting(spec, exported)
+        self.sites = place(sighting) if callable(place) else sighting.sites(place)
 
     def show(self, state: StateDict, inputs: Tensor) -> dict[Site, Tensor]:
         """Run the network and return what is seen at every site."""

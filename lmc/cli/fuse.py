@@ -75,8 +75,9 @@ def fuse(
         Safetensors file for the fused network; for a Hugging Face folder, a name without an ending writes such a
         folder. Not needed with --result.
     method
-        Method, with its options: wb (Wasserstein barycenter), ot, gwb (recurrent networks), align-then-average,
-        vanilla, soup, fisher, regmean, task-arithmetic, ties, ensemble. docs/fusion.md says when to take which.
+        Method, with its options: wb (Wasserstein barycenter), ot, transformer (soft maps), gwb (recurrent networks),
+        align-then-average, vanilla, soup, fisher, regmean, task-arithmetic, ties, ensemble. docs/fusion.md says when to
+        take which.
     mix
         Share of each checkpoint, as 0.7,0.3; equal by default.
     widths

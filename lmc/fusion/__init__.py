@@ -15,5 +15,6 @@ from lmc.fusion.result import FusionResult as FusionResult
 from lmc.fusion.soup import ModelSoup as ModelSoup
 from lmc.fusion.task_arithmetic import TaskArithmetic as TaskArithmetic
 from lmc.fusion.ties import Ties as Ties
+from lmc.fusion.transformer import TransformerFusion as TransformerFusion
 from lmc.fusion.vanilla import VanillaAverage as VanillaAverage
 from lmc.fusion.wasserstein import WassersteinBarycenter as WassersteinBarycenter

@@ -23,6 +23,11 @@ class AbstractFusion(ABC):
     """Whether the networks have to be fine-tuned from one, which is then given."""
 
     @property
+    def heads_may_differ(self) -> bool:
+        """Whether that holds for heads as well, their number and what lies in them."""
+        return False
+
+    @property
     def needs(self) -> Needs:
         """What the method cannot do without, beside weights: ``none``, ``module``, or ``data`` (and the modules)."""
         return "none"

@@ -94,7 +94,7 @@ def fuse(
     check_states(states, specs)
     if base is not None:
         check_states([base], [target])
-    check_correspondence(specs, target)
+    check_correspondence(specs, target, heads_may_differ=chosen.heads_may_differ)
     examples = None if data is None else as_data(data, name="fusion data", split="train")
     problem = Problem(
         tuple(states), specs, target, shares, examples, many, module or (many[0] if many else None), base, seed

@@ -86,8 +86,17 @@ def check_states(states: Sequence[StateDict], specs: Sequence[PermutationSpec]) 
             raise MismatchError(f"Weights of network {number} are NaN or infinite in {', '.join(broken[:4])}.")
 
 
-def check_correspondence(specs: Sequence[PermutationSpec], target: PermutationSpec) -> None:
+def check_correspondence(
+    specs: Sequence[PermutationSpec], target: PermutationSpec, *, heads_may_differ: bool = False
+) -> None:
     """Prove that networks differ from the target in the number of units alone.
+
+    Parameters
+    ----------
+    specs, target : PermutationSpec
+        The networks', and the fused one's.
+    heads_may_differ : bool
+        Whether groups inside groups may have other sizes too.
 
     Raises
     ------
@@ -108,14 +117,15 @@ def check_correspondence(specs: Sequence[PermutationSpec], target: PermutationSp
             if len(other) != len(shape) or any(other[d] != shape[d] for d in stay):
                 raise MismatchError(f"{who} differ in {name}: {other} and {shape}, where only numbers of units may.")
         for group in target.groups:
-            _check_group(who, group, spec[group.name])
+            _check_group(who, group, spec[group.name], heads_may_differ)
 
 
-def _check_group(who: str, ours: PermutationGroup, theirs: PermutationGroup) -> None:
+def _check_group(who: str, ours: PermutationGroup, theirs: PermutationGroup, heads_may_differ: bool) -> None:
     where, other = ({(axis.param, axis.dim) for axis in group.axes} for group in (ours, theirs))
-    if where != other or ours.blocks != theirs.blocks:
+    if where != other or (ours.blocks != theirs.blocks and not heads_may_differ):
         raise MismatchError(f"{who} are wired differently: group {ours.name!r} does not lie at the same places.")
-    if (ours.over or any(axis.given for axis in ours.axes)) and ours.size != theirs.size:
+    nested = bool(ours.over) or any(axis.given for axis in ours.axes)
+    if nested and ours.size != theirs.size and not heads_may_differ:
         raise MismatchError(
             f"{who} differ in the size of {ours.name!r} ({theirs.size} and {ours.size}), which lies inside other "
             "groups: those can be fused at one size only."

@@ -64,12 +64,20 @@ def transport_one(
             for group, old, new in held
             if new.dim == dim
         ]
-        if all(matrices.shape[1] == matrices.shape[2] for *_, matrices in parts):
-            for _, new, matrices in parts:  # one inside the other perhaps, outer ones first
-                order = order_of(matrices)
-                tensor = along(new, tensor, matrices) if order is None else moved(new, tensor, order)
-        else:
-            tensor = resized(tensor, dim, target.shapes[name][dim], parts)
+        tensor = carried(tensor, dim, target.shapes[name][dim], parts)
+    return tensor
+
+
+def carried(tensor: Tensor, dim: int, length: int, parts: list[tuple[Axis, Axis, NDArray[np.float64]]]) -> Tensor:
+    """Return a tensor with the groups of one dimension carried, as :func:`resized` where their sizes change.
+
+    Groups of equal sizes may lie in one another, outer ones first.
+    """
+    if any(matrices.shape[1] != matrices.shape[2] for *_, matrices in parts):
+        return resized(tensor, dim, length, parts)
+    for _, new, matrices in parts:
+        order = order_of(matrices)
+        tensor = along(new, tensor, matrices) if order is None else moved(new, tensor, order)
     return tensor
 
 

@@ -101,10 +101,28 @@ class Sighting:
         self._values = {node: value for node, value in self._trace.nodes.items() if node.graph is top}
         self._fed = _fed(graph)
 
+    @property
+    def nodes(self) -> list[fx.Node]:
+        """The graph's nodes, in order."""
+        return list(self._values)
+
+    def groups_in(self, node: fx.Node) -> set[str]:
+        """Return the names of the groups whose units lie in what a node gives out."""
+        return {self._names[leaf] for leaf in self._shown(node)}
+
+    def at(self, name: str, groups: Sequence[str]) -> Site | None:
+        """Return the output of a node, by its name, as a place where groups are seen; None where they are not."""
+        node = next(one for one in self._values if one.name == name)
+        value, held = self._values[node], {self._leaves[group] for group in groups}
+        if not isinstance(value, Value):
+            return None
+        before = next((user.name for user in _real_users(node)), "")
+        return self._with_axes(node, (), value, held & self._shown(node), before)
+
     def roles(self) -> Roles:
         """Return which axes make units and which read them."""
         makes: set[tuple[str, int, str]] = set()
-        for param, node in self._parameters():
+        for param, node in self.parameters():
             for user in _real_users(node):
                 shown = self._shown(user)
                 for group, axis in self.spec.axes_of.get(param, ()):
@@ -218,7 +236,8 @@ class Sighting:
         pieces = (value, *value.apart())
         return {leaf for one in pieces for axis in one.axes for leaf in leaves(axis) if leaf in self._names}
 
-    def _parameters(self) -> Iterator[tuple[str, fx.Node]]:
+    def parameters(self) -> Iterator[tuple[str, fx.Node]]:
+        """Yield every tensor of the state, under the name that the groups know it by, with its node."""
         nodes = (node for node in self._values if node.op == "placeholder")
         for node, one in zip(nodes, self.exported.inputs, strict=True):
             if one.kind == "state":
@@ -271,11 +290,15 @@ def _settle(tensors: Mapping[str, Value], found: Trace) -> None:
 
 
 def _covers(axis: Term, leaf: Leaf, held: Axis) -> bool:
-    """Say whether a leaf lies at just the positions of a group's axis."""
+    """Say whether every unit of a leaf lies at just the positions of a group's axis, all blocks taken together."""
     if held.positions is None:
         return resolve(axis) is leaf
     where = slots(axis, leaf)
-    return where is not None and np.array_equal(np.sort(where, axis=None), np.sort(held.positions, axis=None))
+    if where is None:
+        return False
+    # Unit by unit: heads, and as many units in each of them, cover the same positions.
+    ours, theirs = (np.sort(one.reshape(-1, leaf.size), axis=0) for one in (where, held.positions))
+    return np.array_equal(ours, theirs)
 
 
 def _without(site: Site, names: set[str] | Sequence[str]) -> Site | None:

@@ -9,6 +9,8 @@ from torch import nn
 
 from lmc import find_symmetries, fuse
 from lmc._errors import MismatchError, UsageError
+from lmc.alignment.assignment import assign
+from lmc.fusion.log_transport import entropic_plan
 from lmc.fusion.problem import check_correspondence, check_shares
 from lmc.fusion.transport import transport
 from lmc.symmetry.sites import Sighting
@@ -103,3 +105,12 @@ def test_the_vanilla_average_has_its_shares_and_leaves_the_networks_alone():
         fuse([one], spec, method="vanilla")
     with pytest.raises(MismatchError, match="network 2 are NaN"):
         fuse([one, {**two, "0.bias": two["0.bias"] * float("nan")}], spec, method="vanilla")
+
+
+@pytest.mark.parametrize("reg", [1e-2, 1e-4, 1e-6])
+def test_little_entropy_leads_to_the_assignment(reg: float):
+    cost = np.random.default_rng(0).random((24, 24)) + 5  # far from where plain scaling starts
+    plan, converged = entropic_plan(cost, reg * cost.std())
+    best = np.eye(24)[assign(-cost)] / 24
+    assert plan.sum() == pytest.approx(1) and (plan * cost).sum() == pytest.approx((best * cost).sum(), rel=reg)
+    assert reg == 1e-2 or (converged and np.abs(plan - best).max() < 1e-6)
