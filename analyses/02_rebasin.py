@@ -169,8 +169,9 @@ def row(name: str, seed: int, found: Sequence[Mapping[str, float]]) -> list[str]
     """Return one pair's cells."""
     base, ours, theirs = found
     cells = [name, str(seed)]
-    cells += [f"{one['cpu']:.3g} ({one['seconds']:.3g})" for one in (ours, theirs)]
-    cells += [f"{theirs['cpu'] / ours['cpu']:.1f}", f"{base['cpu']:.3g}", f"{ours['cpu'] / base['cpu']:.2f}"]
+    cells += [f"{one['seconds']:.3g} ({one['cpu']:.3g})" for one in (ours, theirs)]
+    cells += [f"{theirs['seconds'] / ours['seconds']:.1f}", f"{base['seconds']:.3g}"]
+    cells += [f"{ours['seconds'] / base['seconds']:.2f}"]
     cells += [f"{one['objective']:.2f}" for one in (ours, theirs, base)]
     cells += [f"{one['change']:.0e}" for one in (ours, theirs)]
     return [*cells, " / ".join(f"{one['sweeps']:.0f}" for one in (ours, theirs, base))]
@@ -181,7 +182,7 @@ def medians(results: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> I
     for name, pairs in results.items():
         if len(pairs) > 1:
             ours, theirs, share = np.median(
-                [(one["cpu"], two["cpu"], one["cpu"] / base["cpu"]) for base, one, two in pairs], axis=0
+                [(one["seconds"], two["seconds"], one["seconds"] / base["seconds"]) for base, one, two in pairs], axis=0
             )
             worse = sum(one["objective"] < two["objective"] for _, one, two in pairs)
             yield (
@@ -193,10 +194,10 @@ def medians(results: Mapping[str, Sequence[Sequence[Mapping[str, float]]]]) -> I
 HEAD = [
     "pair",
     "seed",
-    "lmc, cpu s (wall)",
-    "rebasin, cpu s (wall)",
+    "lmc, s (cpu s)",
+    "rebasin, s (cpu s)",
     "times faster",
-    "floor, cpu s",
+    "floor, s",
     "times the floor",
     "objective of lmc",
     "of rebasin",
@@ -217,8 +218,8 @@ def page(results: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], load: t
 The same pairs in one process, both until a sweep changes nothing, networks traced beforehand: `weights` and `rebasin`
 0.0.47. Random pairs have independent weights, and `weights` one start; the digits pairs are trained, with the usual 8
 starts. {processor()}, {torch.get_num_threads()} thread(s), torch
-{torch.__version__}; load average {load[0]:.0f} before, {load[1]:.0f} after: where other work runs beside, processor
-seconds tell more than the clock (in brackets). Written by `analyses/02_rebasin.py`.
+{torch.__version__}; load average {load[0]:.0f} before, {load[1]:.0f} after: where other work ran beside, processor
+seconds (in brackets) tell more than the clock. Written by `analyses/02_rebasin.py`.
 
 {table}
 
