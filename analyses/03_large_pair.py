@@ -2,12 +2,15 @@
 
 Two files of 2.7 GB each go to a temporary folder, one tensor at a time; a process of its own maps them and aligns them:
 
-    python analyses/03_large_pair.py                                     # one start
+    python analyses/03_large_pair.py                       # B is A in another order, with noise; one start
+    python analyses/03_large_pair.py --independent         # B has weights of its own: hours
     python analyses/03_large_pair.py --align "weights?restarts=8"
 
-The sizes are those of Sheared-LLaMA 1.3B. Memory is told in three numbers: what the process holds of its own
-(anonymous), the pages of the two files that happen to be in memory (which the system takes back when it needs them),
-and the most of both together (the maximum resident set of getrusage). Nothing of it is written but what is printed.
+The sizes are those of Sheared-LLaMA 1.3B. B is A with every group permuted at random, and noise of half the weights'
+standard deviation: what share of the units is found again is told. Memory is told in three numbers: what the process
+holds of its own (anonymous), the pages of the two files that happen to be in memory (which the system takes back when
+it needs them), and the most of both together (the maximum resident set of getrusage). Nothing of it is written but what
+is printed.
 """
 
 from __future__ import annotations
@@ -20,16 +23,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import lmc
 from lmc.architectures import registry
+from lmc.symmetry import PermutationSpec
+from lmc.testing import planted_pair
 
 SIZES = {"vocab": 32000, "block": 16, "dim": 2048, "depth": 24, "heads": 16, "hidden": 5504, "tied": False}
 GB = 1e9
+PLANTED = 7
+"""Seed of the planted permutation."""
 
 
 def network(sizes: dict[str, int]) -> torch.nn.Module:
@@ -38,8 +46,8 @@ def network(sizes: dict[str, int]) -> torch.nn.Module:
         return registry.NETWORKS["llama"](**sizes).eval()
 
 
-def generate(path: Path, sizes: dict[str, int], seed: int) -> None:
-    """Write random weights in float16, of the sizes that torch initialises them with."""
+def random_state(sizes: dict[str, int], seed: int) -> dict[str, torch.Tensor]:
+    """Return random weights in float16, of the sizes that models of this kind are initialised with."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, like in network(sizes).state_dict().items():
@@ -49,7 +57,14 @@ def generate(path: Path, sizes: dict[str, int], seed: int) -> None:
         else:
             drawn.normal_(std=0.02, generator=generator)
         state[name] = drawn.half()
-    lmc.save(state, path)
+    return state
+
+
+def pair(sizes: dict[str, int], independent: bool) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield A, then B."""
+    a = random_state(sizes, 0)
+    yield a
+    yield random_state(sizes, 1) if independent else planted_pair(a, symmetries(sizes), noise=0.5, seed=PLANTED)[0]
 
 
 def watched(run: Callable[[], object]) -> tuple[object, float]:
@@ -71,9 +86,20 @@ def watched(run: Callable[[], object]) -> tuple[object, float]:
         thread.join()
 
 
+def symmetries(sizes: dict[str, int]) -> PermutationSpec:
+    """Return what may be permuted, found without weights."""
+    return lmc.find_symmetries(network(sizes), torch.zeros(1, sizes["block"], dtype=torch.long, device="meta"))
+
+
+def found_again(spec: PermutationSpec, found: Mapping[str, np.ndarray]) -> float:
+    """Return the share of units that are brought back to where they came from."""
+    answer = spec.inverse(spec.random(PLANTED))
+    return sum(int((found[name] == perm).sum()) for name, perm in answer.items()) / spec.units
+
+
 def align(a: Path, b: Path, sizes: dict[str, int], method: str) -> None:
     """Align two files, and print what it took as JSON."""
-    spec = lmc.find_symmetries(network(sizes), torch.zeros(1, sizes["block"], dtype=torch.long, device="meta"))
+    spec = symmetries(sizes)
     states = [lmc.load(path).state for path in (a, b)]
     wall, cpu = time.perf_counter(), time.process_time()
 
@@ -89,6 +115,7 @@ def align(a: Path, b: Path, sizes: dict[str, int], method: str) -> None:
                 "method": found.method,
                 "parameters": sum(tensor.numel() for tensor in states[0].values()),
                 "groups": len(spec.groups),
+                "found_again": found_again(spec, found.permutation),
                 "objective": found.objective,
                 "trace": found.trace,
                 "converged": found.converged,
@@ -107,6 +134,7 @@ def main() -> None:
     """Generate the pair, and align it in a process that has done nothing else."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--align", default="weights?restarts=1", help="method, as lmc align takes it")
+    parser.add_argument("--independent", action="store_true", help="weights of B that have nothing of A's")
     parser.add_argument("--depth", type=int, default=SIZES["depth"], help="blocks, for a trial")
     parser.add_argument("--files", type=Path, nargs=2, help="the two files, where they are there already")
     arguments = parser.parse_args()
@@ -116,8 +144,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{seed}.safetensors" for seed in (0, 1)]
-        for seed, path in enumerate(files):
-            generate(path, sizes, seed)
+        for path, state in zip(files, pair(sizes, arguments.independent), strict=True):
+            lmc.save(state, path)
         options = ["--align", arguments.align, "--depth", str(arguments.depth), "--files", *map(str, files)]
         subprocess.run([sys.executable, __file__, *options], check=True)
 

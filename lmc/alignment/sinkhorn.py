@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from lmc.alignment.midpoint import Between, finite, require_data, widened
 from lmc.alignment.result import AlignmentResult
 from lmc.alignment.settings import check_at_least
 from lmc.alignment.soft import matrices, moving_names, nearest, soft_apply
+from lmc.alignment.weight_matching import WeightMatching
 from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
 
@@ -34,7 +35,8 @@ class SinkhornRebasin(AbstractAlignment):
     Every group has a matrix ``Z``; Sinkhorn's operator makes it doubly stochastic, so that the loss has a gradient.
     What is returned is the permutation nearest to ``Z`` (a linear assignment), the best on fixed training examples of
     those tried on the way, the start among them. The last part of the steps is taken at that permutation, with the
-    gradient of the soft one: what is best between permutations need not be best when rounded.
+    gradient of the soft one: what is best between permutations need not be best when rounded. The paper starts from B
+    as it is (``start="same"``); weight matching gives a better start at little cost, and the descent ends lower.
 
     Parameters
     ----------
@@ -45,12 +47,14 @@ class SinkhornRebasin(AbstractAlignment):
         Steps of Adam.
     lr : float
         Its learning rate; it falls linearly to a tenth over the last part.
-    batch_size : int
-        Examples in a step.
+    batch_size : int, optional
+        Examples in a step; by default 2000, or half of the data where they are fewer.
     temperature : float
         Smaller is nearer to permutations, and slower to change its mind.
     straight : float
         Share of the steps, at the end, that are taken at the rounded permutation; 0 is the method of the paper.
+    start : {"weights", "same"}
+        Where B is put first: by weight matching, or left as it is. After another method it is always left.
     noise : float
         Standard deviation of what is added to the identity that ``Z`` starts from.
     restarts : int
@@ -68,9 +72,10 @@ class SinkhornRebasin(AbstractAlignment):
     cost: str = "midpoint"
     steps: int = 300
     lr: float = 0.1
-    batch_size: int = 1000
+    batch_size: int | None = None
     temperature: float = 1.0
     straight: float = 0.5
+    start: str = "weights"
     noise: float = 0.1
     restarts: int = 1
     examples: int = 5000
@@ -87,7 +92,11 @@ class SinkhornRebasin(AbstractAlignment):
     def __post_init__(self) -> None:
         if self.cost not in COSTS:
             raise unknown("cost of sinkhorn", self.cost, COSTS)
-        check_at_least("sinkhorn", self, steps=1, batch_size=1, restarts=1, examples=1)
+        if self.start not in STARTS:
+            raise unknown("start of sinkhorn", self.start, STARTS)
+        check_at_least("sinkhorn", self, steps=1, restarts=1, examples=1)
+        if self.batch_size is not None:
+            check_at_least("sinkhorn", self, batch_size=1)
         for name in ("lr", "temperature"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"sinkhorn: {name} must be above 0, got {getattr(self, name)!r}.")
@@ -112,27 +121,40 @@ class SinkhornRebasin(AbstractAlignment):
         module: nn.Module | None = None,
     ) -> AlignmentResult:
         """Descend from every start and keep the best rounded permutation."""
-        start = time.perf_counter()
+        began = time.perf_counter()
+        placed = self._placed(a, b, spec)
+        b = spec.apply(b, placed)
         runs = [self._descend(a, widened(b), spec, data, module, restart) for restart in range(self.restarts)]
         best = min(runs, key=lambda run: run.best.hard)
         kept = best.best
         of = f"best of {len(runs)} restarts, " if len(runs) > 1 else ""
         message = f"{of}{best.unit} {kept.hard:.4g} rounded, {kept.soft:.4g} soft (gap {kept.hard - kept.soft:+.2g})"
         return AlignmentResult(
-            f"sinkhorn?cost={self.cost}&steps={self.steps}&lr={self.lr:g}&batch_size={self.batch_size}"
-            f"&temperature={self.temperature:g}&straight={self.straight:g}&noise={self.noise:g}&restarts={self.restarts}&seed={self.seed}",
+            f"sinkhorn?cost={self.cost}&steps={self.steps}&lr={self.lr:g}&batch_size={self._batch(data)}"
+            f"&temperature={self.temperature:g}&straight={self.straight:g}&start={self.start}&noise={self.noise:g}"
+            f"&restarts={self.restarts}&seed={self.seed}",
             spec,
-            kept.permutation,
+            spec.compose(placed, kept.permutation),
             objective=kept.hard,
             objective_name=best.name,
             trace=tuple(check.hard for check in best.checks),
             converged=best.settled,
             message=message if best.settled else f"{message}, still falling after {self.steps} steps",
             restarts=tuple(run.best.hard for run in runs),
-            seconds={"total": time.perf_counter() - start},
+            seconds={"total": time.perf_counter() - began},
             seed=self.seed,
             citation=self.citation,
         )
+
+    def continued(self) -> SinkhornRebasin:
+        """Start from where another method has put B."""
+        return replace(self, start="same")
+
+    def _placed(self, a: StateDict, b: StateDict, spec: PermutationSpec) -> Mapping[str, NDArray[np.int64]]:
+        """Return where B's units are put before the descent."""
+        if self.start == "same":
+            return spec.identity()
+        return WeightMatching(seed=self.seed).align(a, b, spec).permutation
 
     def _descend(
         self,
@@ -160,6 +182,11 @@ class SinkhornRebasin(AbstractAlignment):
                 checks.append(relaxed.check(cost))
         return _Run(cost.name, cost.unit, checks)
 
+    def _batch(self, data: AbstractData | None) -> int:
+        """Return how many examples a step takes: fewer than all, so that steps differ."""
+        size = None if data is None else data.size
+        return self.batch_size or (_BATCH if size is None else min(_BATCH, (size + 1) // 2))
+
     def _cost(
         self,
         a: StateDict,
@@ -172,11 +199,13 @@ class SinkhornRebasin(AbstractAlignment):
         if self.cost == "distance":
             return Distance(a, spec)
         known, network = require_data("sinkhorn", data, module, a, b)
-        between = Between(network, a, known, self.batch_size, self.seed + restart, self.examples)
+        between = Between(network, a, known, self._batch(known), self.seed + restart, self.examples)
         return AlongPath(between, self.cost == "random", self.seed + restart)
 
 
 COSTS = ("midpoint", "random", "distance")
+STARTS = ("weights", "same")
+_BATCH = 2000
 _EVERY = 20
 """Steps between two looks at the rounded permutation."""
 

@@ -47,8 +47,8 @@ def test_the_second_starts_from_the_first():
     given = {"data": fake_classification((6,)), "module": MODEL}
     first = align(A, B, SPEC, method="weights")
     both = align(A, B, SPEC, method="weights+sinkhorn?steps=1", **given)
-    after = align(A, first.apply(B), SPEC, method="sinkhorn?steps=1", **given)
-    alone = align(A, B, SPEC, method="sinkhorn?steps=1", **given)
+    after = align(A, first.apply(B), SPEC, method="sinkhorn?steps=1&start=same", **given)
+    alone = align(A, B, SPEC, method="sinkhorn?steps=1&start=same", **given)
     assert both.trace == after.trace != alone.trace
     assert "; then " in both.message
     assert both.citation.count("@inproceedings") == 2

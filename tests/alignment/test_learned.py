@@ -25,8 +25,8 @@ DATA = as_data(fake_classification((3,), 2, examples=64))
 # Twice the weights: differences between permutations that are worth finding.
 A, B = ({key: 2 * t for key, t in tiny_mlp((3, 4, 3, 2), seed=seed).state_dict().items()} for seed in (0, 1))
 LEARNED = [
-    SinkhornRebasin(steps=100, batch_size=64),
-    SinkhornRebasin(cost="random", steps=100, batch_size=64),
+    SinkhornRebasin(start="same", steps=100, batch_size=64),
+    SinkhornRebasin(start="same", cost="random", steps=100, batch_size=64),
     StraightThrough(steps=60, lr=0.05, batch_size=64),
     SimulatedAnnealing(steps=400),
 ]
@@ -45,7 +45,7 @@ def every_permutation():
 @pytest.mark.parametrize(
     ("method", "rank"),
     [
-        (SinkhornRebasin(steps=60, batch_size=64, noise=1.0, restarts=8), 0),
+        (SinkhornRebasin(start="same", steps=60, batch_size=64, noise=1.0, restarts=8), 0),
         (StraightThrough(steps=100, lr=0.1, batch_size=64), 36),
         (LEARNED[3], 0),
     ],
@@ -140,12 +140,24 @@ def test_the_distance_needs_no_data_and_finds_a_planted_permutation():
     model = tiny_mlp((6, 8, 7, 3))
     spec = find_symmetries(model, torch.zeros(1, 6))
     b, answer = planted_pair(model.state_dict(), spec, noise=0.1, seed=2)
-    result = align(model.state_dict(), b, spec, method="sinkhorn?cost=distance&steps=200")
+    result = align(model.state_dict(), b, spec, method="sinkhorn?cost=distance&start=same&steps=200")
     assert all(np.array_equal(result.permutation[name], perm) for name, perm in answer.items())
     aligned, a = result.apply(b), model.state_dict()
     # The last layer's bias is moved by nothing, and no part of it.
     expected = sum(float((a[key].double() - aligned[key].double()).square().sum()) for key in a if key != "4.bias")
     assert result.objective == pytest.approx(expected, rel=1e-9)
+
+
+def test_it_starts_where_weight_matching_puts_b():
+    """As the composition of the two does, and ends no higher; from B as it is, the negative control, it is elsewhere."""
+    placed = align(A, B, SPEC, method="weights").apply(B)
+    asked = ("sinkhorn?steps=20", "weights+sinkhorn?steps=20", "sinkhorn?steps=20&start=same")
+    one, composed, plain = (align(A, B, SPEC, method=m, data=DATA, module=SMALL) for m in asked)
+    assert one.trace[0] == pytest.approx(midpoint_loss(A, placed), rel=1e-6)
+    assert one.trace == composed.trace
+    assert all(np.array_equal(one.permutation[name], composed.permutation[name]) for name in one.permutation)
+    assert one.objective == pytest.approx(midpoint_loss(A, one.apply(B)), rel=1e-6)
+    assert plain.trace[0] == pytest.approx(midpoint_loss(A, B), rel=1e-6) != pytest.approx(one.trace[0], rel=1e-3)
 
 
 def test_the_soft_gap_is_told():
