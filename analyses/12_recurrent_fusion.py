@@ -23,7 +23,7 @@ TRAINING = {
     "rnn": {"lr": 0.02, "optimizer": "sgd", "momentum": 0.9, "batch_size": 64, "epochs": 5},
     "lstm": {"lr": 3e-3, "optimizer": "adam", "batch_size": 64, "epochs": 4},
 }
-ALIGNED = {"weight matching": "weights", "activation matching": "activations?examples=2000"}
+ALIGNED = {"weight matching": "weights?restarts=8&scale=plain", "activation matching": "activations?examples=2000"}
 FUSED = {
     "incoming weights alone": "gwb?alpha=0&reach=incoming&starts=1",
     "gwb, weights": "gwb",

@@ -26,6 +26,7 @@ SOLVING = 16  # from this width on every run reaches a training loss under 0.2
 WIDTHS, DEPTHS = (4, 8, 16, 32, 64, 128, 256, 512), (1, 2, 3, 4)
 TRAINING = {"lr": 0.1, "optimizer": "sgd", "momentum": 0.9, "batch_size": 128, "epochs": 10}
 ROWS = ("none", "weights")
+MATCHING = "weights?restarts=4&scale=plain"  # the objective of the papers
 
 study = Study(__file__, "How does the barrier between independent runs change with width and depth?")
 train, test = study.data(8000, 2000)
@@ -45,7 +46,7 @@ def barriers(width: int, depth: int) -> dict[str, np.ndarray]:
     states = [unflat(study.part(run, width=width, depth=depth, seed=seed), "end") for seed in SEEDS]
     rows: dict[str, list] = {"loss": [], "error": [], "end_loss": []}
     for a, b in PAIRS:
-        aligned = lmc.align(states[a], states[b], spec, method="weights?restarts=4").apply(states[b])
+        aligned = lmc.align(states[a], states[b], spec, method=MATCHING).apply(states[b])
         paths = {"none": lmc.LinearPath(states[a], states[b]), "weights": lmc.LinearPath(states[a], aligned)}
         found = [lmc.measure_barrier(net.module, paths, one, points=11, resamples=20) for one in subsets.values()]
         for kind in ("loss", "error"):
@@ -72,7 +73,7 @@ def counterexample(examples: int, seed: int) -> dict[str, np.ndarray]:
     b = state([[-1, 0], [0, 1]], [0, 1], [[1, 0], [0, -1]], [0, 1])
     paths = {str(i): lmc.LinearPath(a, spec.apply(b, perm)) for i, perm in enumerate(every_permutation(spec))}
     found = lmc.measure_barrier(module, paths, data, points=25, resamples=1000)
-    verdict = conjecture(module, {"a": a, "b": b}, data, ladder=("none", "weights"), controls=False)
+    verdict = conjecture(module, {"a": a, "b": b}, data, ladder=("none", MATCHING), controls=False)
     return {
         "barrier": found.error_barrier.sel(baseline="chord").values,
         "interval": found.error_barrier_ci.sel(baseline="chord").values,

@@ -27,7 +27,7 @@ WIDE, WIDE_EPOCHS, WIDE_SEEDS = 1024, 5, (0, 1, 2)
 EPOCHS = (0, 1, 2, 5, 10, 20)
 TRAINING = {"lr": 0.05, "optimizer": "sgd", "momentum": 0.5, "schedule": "none", "epochs": 20}
 BATCH, BATCHES = 64, (32, 50, 64, 100, 128)
-MATCHING = "weights?restarts=4"
+MATCHING = "weights?restarts=4&scale=plain"
 ROWS = ("none", "weights", "final", "random")
 SHARMA = {1: 0.040, 2: 0.035, 5: 0.017, 10: 0.013}
 LEAST = 0.0005  # what rounds to 0.000 counts as this, so that a ratio to it is finite

@@ -23,7 +23,7 @@ NORMS = ("batch", "none")
 POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TRAINING = {"lr": 0.05, "optimizer": "sgd", "momentum": 0.9, "batch_size": 128, "epochs": 6}
 SOLVED = 0.8  # least accuracy of all ends: depths with a network below it are left out
-ROWS = {"none": "none", "weights": "weights?restarts=4"}
+ROWS = {"none": "none", "weights": "weights?restarts=4&scale=plain"}
 
 study = Study(__file__, "How much of the barrier is due to the statistics of activations, and does it grow with depth?")
 train, test = study.data(8000, 2000)

@@ -90,7 +90,7 @@ def along(a: int, b: int) -> dict[str, np.ndarray]:
     dense, made = None, []
     for level in range(LEVELS):
         one, other = (unflat(arrays, level) for arrays in runs)
-        now = lmc.align(one, other, spec, method="weights?restarts=4").permutation
+        now = lmc.align(one, other, spec, method="weights?restarts=4&scale=plain").permutation
         dense = now if dense is None else dense
         ends = (other, spec.apply(other, now), spec.apply(other, dense))
         paths = {row: lmc.LinearPath(one, end) for row, end in zip(ROWS, ends, strict=True)}
@@ -105,7 +105,7 @@ def tickets(a: int, b: int) -> dict[str, np.ndarray]:
     spec = lmc.find_symmetries(net.module, train.inputs[:2])
     own, other = (study.part(sequence, seed=seed) for seed in (a, b))
     initial = unflat(own, "initial")
-    dense = lmc.align(unflat(own, 0), unflat(other, 0), spec, method="weights?restarts=4").permutation
+    dense = lmc.align(unflat(own, 0), unflat(other, 0), spec, method="weights?restarts=4&scale=plain").permutation
     last = [{k: (x != 0).float() for k, x in unflat(run, LEVELS - 1).items()} for run in (own, other)]
     draw = torch.Generator().manual_seed(a * 10 + b)
     shuffled = {k: x.flatten()[torch.randperm(x.numel(), generator=draw)].view_as(x) for k, x in last[0].items()}

@@ -39,7 +39,7 @@ FOLDERS = {
 }
 """Dataset and files; the five LeNets are of five people."""
 
-LADDER = ("none", "weights?restarts=4", "activations")
+LADDER = ("none", "weights?restarts=4&scale=plain", "activations")
 EXAMPLES = 2000  # training images that activations are matched on; CIFAR-10 has none apart from those measured on
 
 study = Study(__file__, "Are published checkpoints of strangers linearly connected once their units are matched?")

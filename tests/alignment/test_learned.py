@@ -149,7 +149,7 @@ def test_the_distance_needs_no_data_and_finds_a_planted_permutation():
 
 
 def test_it_starts_where_weight_matching_puts_b():
-    """As the composition of the two does, and ends no higher; from B as it is, the negative control, it is elsewhere."""
+    """As the composition of the two does; from B as it is, the negative control, it starts elsewhere."""
     placed = align(A, B, SPEC, method="weights").apply(B)
     asked = ("sinkhorn?steps=20", "weights+sinkhorn?steps=20", "sinkhorn?steps=20&start=same")
     one, composed, plain = (align(A, B, SPEC, method=m, data=DATA, module=SMALL) for m in asked)
