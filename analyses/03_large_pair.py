@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +65,12 @@ def pair(sizes: dict[str, int], independent: bool) -> Iterator[dict[str, torch.T
     a = random_state(sizes, 0)
     yield a
     yield random_state(sizes, 1) if independent else planted_pair(a, symmetries(sizes), noise=0.5, seed=PLANTED)[0]
+
+
+def write(files: Sequence[Path], states: Iterable[Mapping[str, torch.Tensor]]) -> None:
+    """Write one network after the other; nothing of them stays in memory."""
+    for path, state in zip(files, states, strict=True):
+        lmc.save(state, path)
 
 
 def watched(run: Callable[[], object]) -> tuple[object, float]:
@@ -144,8 +150,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{seed}.safetensors" for seed in (0, 1)]
-        for path, state in zip(files, pair(sizes, arguments.independent), strict=True):
-            lmc.save(state, path)
+        write(files, pair(sizes, arguments.independent))
         options = ["--align", arguments.align, "--depth", str(arguments.depth), "--files", *map(str, files)]
         subprocess.run([sys.executable, __file__, *options], check=True)
 

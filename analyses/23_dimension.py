@@ -25,7 +25,11 @@ PAIRS = pairs_of(SEEDS)
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 LAYERS = ("fc1", "fc2")
 TRAINING = {"optimizer": "sgd", "momentum": 0.9, "batch_size": 64, "epochs": 12}
-ROWS = {"none": "none", "weights": "weights?restarts=4&scale=plain", "covariance": "weights?restarts=4&scale=plain&covariance=true"}
+ROWS = {
+    "none": "none",
+    "weights": "weights?restarts=4&scale=plain",
+    "covariance": "weights?restarts=4&scale=plain&covariance=true",
+}
 NEURONS = (8, 16, 32, 64, 128)
 
 study = Study(__file__, "Do effective dimension and barrier fall together as the learning rate grows?")
