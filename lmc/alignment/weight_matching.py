@@ -45,8 +45,8 @@ class WeightMatching(AbstractAlignment):
     Parameters
     ----------
     restarts : int, optional
-        Starts tried: the inward one once, the others in turn. By default 8, or 64 for small networks (LeNet's size),
-        where all of them take about a second: there the best objective is often that of one start in twenty.
+        Starts tried: the inward one once, the others in turn. By default 8; for small networks (LeNet's size) as many
+        as 64, until 8 have ended at the best: there it is often that of one start in twenty, and all take a second.
     sweeps : int
         Most passes over all groups in one restart.
     order : str
@@ -127,8 +127,7 @@ class WeightMatching(AbstractAlignment):
         problem = Problem(a, b, spec, _shares(b) if self.scale == "outputs" else None)
         # A single group that meets only frozen axes is optimised exactly in one step: restarts would repeat it.
         single = len(spec.groups) == 1 and not problem.entangled(spec.groups[0].name)
-        restarts = self.restarts or (64 if problem.work <= _FAST else 8)
-        runs = [self._restart(problem, restart) for restart in range(1 if single else restarts)]
+        runs = self._runs(problem, 1 if single else self.restarts)
         best = max(runs, key=lambda run: run.trace[-1])
         objectives = tuple(run.trace[-1] for run in runs)
         asked = {name: str(getattr(self, name)) for name in _CHOICES}
@@ -138,7 +137,7 @@ class WeightMatching(AbstractAlignment):
         scaled = ", each tensor's over the root of its outputs" if self.scale == "outputs" else ""
         weighed = ", A's weighed by the second moments of their inputs" if self.covariance else ""
         return AlignmentResult(
-            f"weights?restarts={restarts}&sweeps={self.sweeps}{options}&seed={self.seed}",
+            f"weights?restarts={self.restarts or len(runs)}&sweeps={self.sweeps}{options}&seed={self.seed}",
             spec,
             best.permutation,
             objective=best.trace[-1],
@@ -152,6 +151,17 @@ class WeightMatching(AbstractAlignment):
             citation=self.citation,
         )
 
+    def _runs(self, problem: Problem, restarts: int | None) -> list[Run]:
+        if restarts is not None:
+            return [self._restart(problem, restart) for restart in range(restarts)]
+        runs: list[Run] = []
+        while len(runs) < (_MANY if problem.work <= _FAST else _FEW):
+            runs.append(self._restart(problem, len(runs)))
+            ends = np.array([run.trace[-1] for run in runs])
+            if np.isclose(ends, ends.max(), rtol=1e-9, atol=0).sum() >= _FEW:
+                break
+        return runs
+
     def _restart(self, problem: Problem, restart: int) -> Run:
         rng = np.random.default_rng((self.seed, restart))
         start = self.start if restart == 0 else ("same", "random")[(restart - (self.start == "inward")) % 2]
@@ -162,6 +172,7 @@ class WeightMatching(AbstractAlignment):
         return descent.run(order, self.sweeps)
 
 
+_FEW, _MANY = 8, 64
 _FAST = 3e6
 """Multiplications of all Gram matrices up to which a start takes about ten milliseconds."""
 

@@ -30,7 +30,7 @@ def test_the_result_is_valid_and_says_where_it_came_from(result):
     assert result.attrs["model"] == "tiny"
     assert "seed=3" in result.attrs["alignments"]
     assert float(result.attrs["symmetry_error"]) < 1e-10
-    assert str(result.alignment_message.sel(alignment="weights").item()) == "best of 64 restarts"
+    assert str(result.alignment_message.sel(alignment="weights").item()).startswith("best of ")
 
 
 def test_ends_are_the_networks_themselves(result):

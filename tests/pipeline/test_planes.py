@@ -37,7 +37,7 @@ def test_the_third_mode_of_two_networks_is_the_aligned_b(result):
 
 def test_the_result_says_where_it_came_from(result):
     assert result.attrs["model"] == "tiny" and "seed=3" in result.attrs["alignments"]
-    assert result.attrs["alignment_message"] == "best of 64 restarts"
+    assert result.attrs["alignment_message"].startswith("best of ")
     assert float(result.attrs["symmetry_error"]) < 1e-10
     assert "affine plane through A, B, B aligned" in result.attrs["plane"]
 
