@@ -25,13 +25,15 @@ from lmc.symmetry import PermutationSpec
 class WeightMatching(AbstractAlignment):
     r"""Match units by their weights, without data.
 
-    .. math:: \max_P \sum_{\text{parameters}} \frac{1}{\sqrt{n}} \langle A, P(B) \rangle
+    .. math:: \max_P \sum_{\text{parameters}} w \langle A, P(B) \rangle
 
-    where :math:`n` is the number of a tensor's outputs, the size of its first dimension. A plain sum, as in [1]_, is
-    ruled by wide layers: the ten rows that read the last hidden layer of a classifier count for nothing beside the
-    hundreds that make it, though what a unit says to the classes is what is best known of it. A mean over the outputs
-    would leave wide layers as little. On pairs that were trained apart the root between the two gives lower barriers
-    than either, or as low (docs/how-to-choose-an-alignment.md has the table); ``scale="plain"`` is the plain sum.
+    The plain sum of [1]_ (:math:`w = 1`) is ruled by wide layers: the ten rows that read the last hidden layer of a
+    classifier count for nothing beside the hundreds that make it, though what a unit says to the classes is what is
+    best known of it. :math:`w = 1 / \sqrt{n}`, with a tensor's number of outputs (the size of its first dimension),
+    gives lower barriers on most chains of layers that were trained apart, and higher ones where many layers tell a
+    group's order, as in residual streams (docs/how-to-choose-an-alignment.md has both tables). ``scale="auto"`` takes
+    the root where every group lies in the matrices of at most two layers: the one that makes its units and the one
+    that reads them.
 
     One group at a time is optimised exactly, the others held: a linear assignment on the sum of the Gram matrices of
     all its axes; heads together with what lies inside them. Start and order of the groups decide which of many local
@@ -55,7 +57,8 @@ class WeightMatching(AbstractAlignment):
     start : str
         ``inward``, or ``same``: B as it is and random permutations only, in turn.
     scale : str
-        ``outputs``: each tensor's inner product over the root of its outputs; ``plain``: the sum as it is.
+        ``outputs``: each tensor's inner product over the root of its outputs; ``plain``: the sum as it is; ``auto``:
+        the one for chains of layers, the other for all else.
     seed : int
         Seed of orders and permutations.
     covariance : bool
@@ -75,7 +78,7 @@ class WeightMatching(AbstractAlignment):
     sweeps: int = 100
     order: str = "random"
     start: str = "inward"
-    scale: str = "outputs"
+    scale: str = "auto"
     seed: int = 0
     covariance: bool = False
     examples: int = 1000
@@ -124,17 +127,18 @@ class WeightMatching(AbstractAlignment):
         if self.covariance:
             assert data is not None and module is not None
             a = weighed_inputs(a, module, data, self.examples)
-        problem = Problem(a, b, spec, _shares(b) if self.scale == "outputs" else None)
+        scale = self.scale if self.scale != "auto" else "outputs" if _is_chain(spec, b) else "plain"
+        problem = Problem(a, b, spec, _shares(b) if scale == "outputs" else None)
         # A single group that meets only frozen axes is optimised exactly in one step: restarts would repeat it.
         single = len(spec.groups) == 1 and not problem.entangled(spec.groups[0].name)
         runs = self._runs(problem, 1 if single else self.restarts)
         best = max(runs, key=lambda run: run.trace[-1])
         objectives = tuple(run.trace[-1] for run in runs)
-        asked = {name: str(getattr(self, name)) for name in _CHOICES}
+        asked = {**{name: str(getattr(self, name)) for name in _CHOICES}, "scale": scale}
         options = "".join(f"&{name}={value}" for name, value in asked.items() if value != _CHOICES[name][0])
         if self.covariance:
             options += f"&covariance=true&examples={self.examples}"
-        scaled = ", each tensor's over the root of its outputs" if self.scale == "outputs" else ""
+        scaled = ", each tensor's over the root of its outputs" if scale == "outputs" else ""
         weighed = ", A's weighed by the second moments of their inputs" if self.covariance else ""
         return AlignmentResult(
             f"weights?restarts={self.restarts or len(runs)}&sweeps={self.sweeps}{options}&seed={self.seed}",
@@ -176,8 +180,20 @@ _FEW, _MANY = 8, 64
 _FAST = 3e6
 """Multiplications of all Gram matrices up to which a start takes about ten milliseconds."""
 
-_CHOICES = {"order": ("random", "forward", "backward"), "start": ("inward", "same"), "scale": ("outputs", "plain")}
+_CHOICES = {
+    "order": ("random", "forward", "backward"),
+    "start": ("inward", "same"),
+    "scale": ("auto", "outputs", "plain"),
+}
 """Settings that are one of a few words; the first is the default."""
+
+
+def _is_chain(spec: PermutationSpec, state: StateDict) -> bool:
+    """Say whether one layer makes the units of every group, and one reads them, as far as matrices go."""
+    return all(
+        len({axis.param.rpartition(".")[0] for axis in group.axes if state[axis.param].dim() > 1}) <= 2
+        for group in spec.groups
+    )
 
 
 def _shares(state: StateDict) -> dict[str, float]:

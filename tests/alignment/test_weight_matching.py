@@ -173,6 +173,13 @@ def test_what_units_say_to_few_outputs_counts_beside_what_many_of_them_read():
     assert right["outputs"] > 140 and right["plain"] < 60
 
 
+@pytest.mark.parametrize(("name", "scale"), [("mlp", "outputs"), ("lstm", "outputs"), ("attention", "plain")])
+def test_chains_of_layers_are_told_from_streams(name, scale):
+    _, spec, a, b, _ = planted(name)
+    auto, asked = (align(a, b, spec, method=f"weights?restarts=2{extra}") for extra in ("", f"&scale={scale}"))
+    assert f"&scale={scale}" in auto.method and auto.objective == asked.objective
+
+
 def test_small_networks_are_started_until_the_best_has_come_up_often():
     model, large = tiny_mlp((6, 8, 7, 3)), tiny_mlp((200, 200, 200, 5))
     spec = find_symmetries(model, torch.zeros(1, 6))
