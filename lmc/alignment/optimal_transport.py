@@ -137,7 +137,8 @@ class OptimalTransport(AbstractAlignment):
         walk = Walk(a, b, specs[0], self._couple, cost=self.cost, soft=True, seed=self.seed, spec_b=specs[1])
         if self.on == "activations":
             if modules[1] is None:
-                raise UsageError(f"{other_widths(*specs)}: to run B on examples, pass its network, module_b=.")
+                wanted = "pass its network, module_b= (for lmc.barrier, B as a module)"
+                raise UsageError(f"{other_widths(*specs)}: to run B on examples, {wanted}.")
             walk.look(data, modules[0], self.place, self.examples, module_b=modules[1])
         return walk.run().result(self.reference, "minus the mean cost of matched units", self.citation)
 
