@@ -103,6 +103,7 @@ def align(
     common.note("A", describe_model(pair.a))
     if pair.widths_differ:
         _check_wanted({"--save-permutation": save_permutation, "--result": result})
+        check_weights_writable(output, a, (a, b))  # a folder is written like A's, whose sizes it has
         common.note("B", describe_model(pair.b))
     elif pair.b.renamed:
         common.note("B", "\n".join([b.name, *renaming(pair.b)]))
@@ -116,7 +117,8 @@ def align(
     kept = pair.b.checkpoint.metadata.get("lmc", {})
     if not found.hard and "model" in kept:  # what is written has A's shapes
         kept = {**kept, "model": pair.a.architecture.reference}
-    write_weights(pair.b.as_written(moved_state), output, b, {"lmc": {**kept, "aligned": about}})
+    like = b if found.hard else a
+    write_weights(pair.b.as_written(moved_state), output, like, {"lmc": {**kept, "aligned": about}})
     written = [str(output)]
     if save_permutation is not None:
         written.append(str(write_permutation(save_permutation, proof.spec, found.permutation, about)))

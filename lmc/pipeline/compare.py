@@ -155,7 +155,8 @@ def barrier(
         **route.scaling(settings),
     )
     route.label(dataset)
-    messages = soft.messages(dataset, results, None if module_b is None else own_losses(module_b, measured, settings))
+    own = None if module_b is None or route.only else own_losses(module_b, measured, settings)  # a hybrid is no B
+    messages = soft.messages(dataset, results, own)
     variable = schema.BARRIER["alignment_message"]
     labels = {"long_name": variable.long_name, "units": variable.units}
     return dataset.assign(alignment_message=("alignment", np.array(messages, dtype=str), labels))

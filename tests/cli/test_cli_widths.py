@@ -12,6 +12,7 @@ import xarray as xr
 from lmc import load
 from lmc.alignment.transport import transport
 from lmc.architectures.mlp import MLP
+from lmc.checkpoints import save
 from lmc.cli import main
 from lmc.symmetry import find_symmetries
 from lmc.symmetry.sites import Sighting
@@ -39,6 +40,8 @@ def files(tmp_path, monkeypatch):
     states["wide"] = specs["wide"].apply(states["wide"], specs["wide"].random(1))
     for name, state in states.items():
         torch.save(state, f"{name}.pt")
+    about = {"model": "mlp?widths=64,24,18,10", "data": "digits"}
+    save(states["wide"], "wide.safetensors", {"lmc": about})
     return tmp_path
 
 
@@ -50,12 +53,15 @@ def failed(*args: object, capsys) -> str:
 
 
 def test_a_network_of_other_widths_is_written_in_the_shapes_of_a(files, capsys):
-    main(["align", "a.pt", "wide.pt", "--align", "ot", "--input-shape", "1,8,8", "-o", "carried.safetensors"])
+    main(["align", "a.pt", "wide.safetensors", "--align", "ot", "--input-shape", "1,8,8", "-o", "carried.safetensors"])
     said = capsys.readouterr().out
     assert "carried   42 units to 21 places" in said and "no permutation" in said
     own, carried = load("a.pt").state, load("carried.safetensors").state
     for name, tensor in own.items():  # the same network, its units back where A has them
         torch.testing.assert_close(carried[name], tensor, rtol=1e-5, atol=1e-6)
+    # The file says so itself: read by its own word, with B's widths, it would not load.
+    about = load("carried.safetensors").metadata["lmc"]
+    assert "64,12,9,10" in about["model"] and about["data"] == "digits"
     main(
         ["barrier", "a.pt", "carried.safetensors", "--data", "digits", "--points", "3", "--align", "none", "-o", "n.nc"]
     )
