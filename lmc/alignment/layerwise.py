@@ -152,7 +152,9 @@ class Walk:
         if found.coupling.square:
             self.permutation[group.name] = found.coupling.rounded(group)
         self.couplings[group.name] = found.coupling
-        self.costs.append((found.soft, found.hard, group.units))
+        # Between other widths B is carried along every plan, those of groups of one width included.
+        hard = found.hard if self.spec_b is None else found.soft
+        self.costs.append((found.soft, hard, group.units))
         self.notes |= dict.fromkeys(found.notes)
         self.starts += [found.starts] if found.starts else []
 

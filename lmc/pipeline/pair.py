@@ -70,10 +70,7 @@ class Pair:
 
     @property
     def cosine(self) -> float:
-        """Cosine between all matrices and kernels: near 0 for independent runs, near 1 for one run twice.
-
-        NaN between other widths.
-        """
+        """Cosine of all matrices and kernels: near 0 between runs, near 1 for one run twice; NaN if widths differ."""
         return math.nan if self.widths_differ else cosine(self.a.state, self.b.state)
 
     def check_widths(self, spec: PermutationSpec) -> None:
