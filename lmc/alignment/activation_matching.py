@@ -152,15 +152,15 @@ class Activations:
         self.families = families(self._spec, [site.axes for site in sites])
         self._places = {family.name: {} for family in self.families}
 
-    def add(self, site: Site, a: Tensor, b: Tensor) -> None:
-        """Take in what both networks show at a site."""
+    def add(self, site: Site, a: Tensor, b: Tensor, other: Site | None = None) -> None:
+        """Take in what both networks show at a site; ``other`` is B's, where its widths are others."""
         for family in self.families:
-            axes = family.held(site.axes)
+            axes, axes_b = family.held(site.axes), family.held((other or site).axes)
             if axes:
                 # Sites of another batch size are the same place: nodes keep their names.
                 key = (site.node, site.output)
                 kept = self._places[family.name].setdefault(key, (site, tuple(a.shape), Moments(inner=self._inner)))
-                kept[2].add(family.rows(axes, a), family.rows(axes, b))
+                kept[2].add(family.rows(axes, a), family.rows(axes_b, b))
 
     def places(self, family: Family) -> list[tuple[dict[str, Axis], tuple[int, ...], Moments]]:
         """Return every place of a family: where its groups lie there, the shape of the tensor, and the moments."""

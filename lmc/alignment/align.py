@@ -14,6 +14,7 @@ from lmc.alignment.base import AbstractAlignment
 from lmc.alignment.result import AlignmentResult
 from lmc.datasets import as_data
 from lmc.symmetry import PermutationSpec
+from lmc.symmetry.widths import with_widths
 
 
 def align(
@@ -24,13 +25,15 @@ def align(
     method: str | AbstractAlignment = "weights",
     data: Any = None,
     module: nn.Module | None = None,
+    module_b: nn.Module | None = None,
 ) -> AlignmentResult:
-    """Find the permutation of B's units that aligns B to A.
+    """Find the permutation of B's units that aligns B to A; between other widths, the plans that carry B to A's.
 
     Parameters
     ----------
     a, b : mapping of str to Tensor
-        State dicts of one architecture; neither is modified.
+        State dicts of one architecture; neither is modified. With ``method="ot"`` the numbers of hidden units may
+        differ.
     spec : PermutationSpec
         Its symmetries, from :func:`lmc.find_symmetries`.
     method : str or AbstractAlignment
@@ -40,10 +43,13 @@ def align(
     module : torch.nn.Module, optional
         The network, for methods that run it; its own weights do not matter, and it is left as it is.
 
+    module_b : torch.nn.Module, optional
+        B's network, where its widths are others and the method runs it.
+
     Returns
     -------
     AlignmentResult
-        ``result.apply(b)`` is B aligned.
+        ``result.apply(b)`` is B aligned; between other widths ``result.apply_soft(b)`` is B in A's shapes.
 
     Raises
     ------
@@ -51,7 +57,7 @@ def align(
         If a state dict is not of the spec's architecture, or holds NaN or infinite weights.
     UsageError
         For an unknown method or option, with the nearest known one; where the method needs data or the network and
-        there are none.
+        there are none; where widths differ and it permutes.
 
     Examples
     --------
@@ -66,12 +72,16 @@ def align(
     """
     chosen = load_method(method, ALIGNMENTS, "alignment") if isinstance(method, str) else method
     _check_given(chosen, method, data, module)
+    spec.check_state(a)
+    source = with_widths(spec, b) or spec
+    source.check_state(b)
     for name, state in (("A", a), ("B", b)):
-        spec.check_state(state)
         broken = [key for key, tensor in state.items() if not _finite(tensor)]
         if broken:
             raise MismatchError(f"Weights of {name} are NaN or infinite in {', '.join(broken[:4])}: nothing to align.")
     examples = None if data is None else as_data(data, name="alignment data", split="train")
+    if source is not spec:
+        return chosen.align_widths(a, b, (spec, source), examples, modules=(module, module_b))
     return chosen.align(a, b, spec, examples, module=module)
 
 

@@ -12,6 +12,7 @@ from lmc._types import StateDict
 from lmc.alignment.result import AlignmentResult
 from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
+from lmc.symmetry.widths import unequal_group
 
 
 def check_seed(seed: int) -> None:
@@ -28,6 +29,9 @@ class AbstractAlignment(ABC):
 
     citation: ClassVar[str] = ""
     """BibTeX of the paper the method comes from."""
+
+    widths_may_differ: ClassVar[bool] = False
+    """Whether B may have other numbers of units than A: :meth:`align_widths` is there then."""
 
     @property
     def needs(self) -> Needs:
@@ -61,3 +65,42 @@ class AbstractAlignment(ABC):
         module : nn.Module, optional
             The network, for methods that run it; its own weights do not matter, and it is left as it is.
         """
+
+    def align_widths(
+        self,
+        a: StateDict,
+        b: StateDict,
+        specs: tuple[PermutationSpec, PermutationSpec],
+        data: AbstractData | None = None,
+        *,
+        modules: tuple[nn.Module | None, nn.Module | None] = (None, None),
+    ) -> AlignmentResult:
+        """Align a B of other widths to A.
+
+        Parameters
+        ----------
+        a, b : mapping of str to Tensor
+            As for :meth:`align`, B of its own widths.
+        specs : tuple of PermutationSpec
+            A's and B's, the same groups in other sizes.
+        data : AbstractData, optional
+            As for :meth:`align`.
+        modules : tuple of nn.Module
+            A's network and B's, for methods that run them.
+
+        Raises
+        ------
+        UsageError
+            If the method permutes, which takes as many units as places.
+        """
+        raise UsageError(f"{other_widths(*specs)}: {type(self).__name__} permutes units. {OTHER_WIDTHS_FIX}")
+
+
+OTHER_WIDTHS_FIX = "Transport them (method='ot', --align ot), or fuse the networks (lmc.fuse, lmc fuse)."
+"""What is left to do between other widths."""
+
+
+def other_widths(spec: PermutationSpec, other: PermutationSpec) -> str:
+    """Name the first group whose size differs, and both sizes."""
+    name, places, units = unequal_group(spec, other) or ("", 0, 0)
+    return f"Group {name!r} has {places} units in A and {units} in B"

@@ -25,8 +25,8 @@ class Watcher(Protocol):
         """Learn which places there will be; called once."""
         ...
 
-    def add(self, site: Site, a: Tensor, b: Tensor) -> None:
-        """Take in what A and B show at a site."""
+    def add(self, site: Site, a: Tensor, b: Tensor, other: Site | None = None) -> None:
+        """Take in what A and B show at a site; ``other`` is the same one in B, where its widths are others."""
         ...
 
 
@@ -44,6 +44,7 @@ def watch(
     place: Place,
     examples: int | None,
     seen: Watcher,
+    other: tuple[PermutationSpec, nn.Module | None] | None = None,
 ) -> int:
     """Run A and B on the same examples and show every activation that holds units.
 
@@ -64,6 +65,8 @@ def watch(
         How many examples are looked at, the first of the data; all for None.
     seen : Watcher
         Is shown every site of every batch.
+    other : (PermutationSpec, nn.Module), optional
+        B's groups and network, where its widths are others.
 
     Returns
     -------
@@ -73,22 +76,37 @@ def watch(
     first = next(iter(data.batches(2)))[0]
     size, whole = batch_size(first, examples, data, spec, module)
     count = 0
-    runs: dict[int, Run] = {}
+    runs: dict[int, tuple[Run, Run]] = {}
     for raw in batches(data, size, examples):
         if len(raw) not in runs:
             if whole and runs:  # a rest that the graph of the spec does not take
                 break
             x = network_inputs(raw, data.normalization, device_of(a), dtype_of(a))
-            runs[len(raw)] = Run(spec, graph_at(spec, module, x), place)
-        run = runs[len(raw)]
+            run = Run(spec, graph_at(spec, module, x), place)
+            runs[len(raw)] = (run, run if other is None else _run_alike(run, *other, x, place))
+        run, run_b = runs[len(raw)]
         if not count:
             seen.begin(run.sites)
         inputs = network_inputs(raw, data.normalization, device_of(a), dtype_of(a))
-        shown = [run.show(state, inputs) for state in (a, b)]
-        for site in run.sites:
-            seen.add(site, shown[0][site], shown[1][site])
+        shown, shown_b = run.show(a, inputs), run_b.show(b, inputs)
+        for site, site_b in zip(run.sites, run_b.sites, strict=True):
+            seen.add(site, shown[site], shown_b[site_b], *(() if run_b is run else (site_b,)))
         count += len(raw)
     return count
+
+
+def _run_alike(run: Run, spec: PermutationSpec, module: nn.Module | None, x: Tensor, place: Place) -> Run:
+    """Return a run of a network of other widths, its sites those of another run one by one."""
+    found = Run(spec, graph_at(spec, module, x), place)
+    check_alike([run, found])
+    return found
+
+
+def check_alike(runs: Sequence[Run]) -> None:
+    """Raise MismatchError where networks show their units at different places."""
+    nodes = [[(site.node, site.output, tuple(site.axes)) for site in run.sites] for run in runs]
+    if any(one != nodes[0] for one in nodes):
+        raise MismatchError("The networks' graphs differ, so that their activations cannot be compared: use weights.")
 
 
 def batches(data: AbstractData, size: int, examples: int | None) -> Iterator[Tensor]:

@@ -23,8 +23,8 @@ class Coupling:
     Parameters
     ----------
     plan : array, shape (blocks, size, size)
-        ``plan[b, i, j]``: mass between place i and unit j of B, in block b; not negative, finite. In fusion, where
-        widths may differ, shape (blocks, places, units).
+        ``plan[b, i, j]``: mass between place i and unit j of B, in block b; not negative, finite. Where widths differ,
+        shape (blocks, places, units).
     """
 
     plan: NDArray[np.float64]
@@ -42,6 +42,11 @@ class Coupling:
         return _normalised(self.plan, axis=1)
 
     @property
+    def square(self) -> bool:
+        """Whether there are as many units as places, so that a permutation is near."""
+        return self.plan.shape[1] == self.plan.shape[2]
+
+    @property
     def hardness(self) -> float:
         """Share of the mass that lies on the rounded permutation, 1 for a permutation."""
         rows = np.arange(self.plan.shape[1])
@@ -55,9 +60,21 @@ def _normalised(plan: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     if not empty.any():
         return plan / mass
     hard = np.zeros_like(plan)
-    for block, one in enumerate(plan):
-        hard[block, np.arange(one.shape[0]), assign(one)] = 1.0
+    if plan.shape[1] == plan.shape[2]:
+        for block, one in enumerate(plan):
+            hard[block, np.arange(one.shape[0]), assign(one)] = 1.0
+    else:  # no permutation to go by: the largest entry stands for what has no mass
+        np.put_along_axis(hard, plan.argmax(axis=axis, keepdims=True), 1.0, axis)
     return np.where(empty, hard, plan / np.where(empty, 1.0, mass))
+
+
+def spread(places: int, units: int) -> NDArray[np.float64]:
+    """Return the plan that keeps the order of units, shape (places, units): the identity where there are as many."""
+    ends = [np.linspace(0, 1, size + 1) for size in (places, units)]
+    low = np.maximum(ends[0][:-1, None], ends[1][None, :-1])
+    high = np.minimum(ends[0][1:, None], ends[1][None, 1:])
+    mass = np.maximum(high - low, 0)
+    return np.where(mass > 1e-12, mass, 0.0)
 
 
 def apply_soft(

@@ -14,9 +14,10 @@ from torch import nn
 from lmc._types import StateDict
 from lmc.alignment.activation_matching import Activations
 from lmc.alignment.capture import Moments, watch
-from lmc.alignment.coupling import Coupling, apply_soft
+from lmc.alignment.coupling import Coupling, apply_soft, spread
 from lmc.alignment.families import Family, families, match
 from lmc.alignment.result import AlignmentResult
+from lmc.alignment.transport import Maps
 from lmc.alignment.unit_costs import Layers, Metric, Products, worths
 from lmc.datasets import AbstractData
 from lmc.symmetry import PermutationSpec
@@ -68,6 +69,8 @@ class Walk:
         Whether later layers see B moved along the plans, not along the permutations.
     seed : int
         Of restarts.
+    spec_b : PermutationSpec, optional
+        B's groups where its widths are others than A's: it is moved along the plans then, in any case.
     """
 
     a: StateDict
@@ -77,6 +80,7 @@ class Walk:
     cost: Metric = "sqeuclidean"
     soft: bool = False
     seed: int = 0
+    spec_b: PermutationSpec | None = None
     permutation: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     couplings: dict[str, Coupling] = field(default_factory=dict)
     costs: list[tuple[float, float, int]] = field(default_factory=list)
@@ -86,7 +90,7 @@ class Walk:
 
     def __post_init__(self) -> None:
         self.roles: Roles = Sighting(self.spec).roles()
-        self.layers = Layers(self.a, self.b, self.spec, self.roles)
+        self.layers = Layers(self.a, self.b, self.spec, self.roles, self.spec_b)
         self.activations: Activations | None = None
         self.families = families(self.spec)
 
@@ -98,12 +102,14 @@ class Walk:
         examples: int | None,
         *,
         inner: bool = False,
+        module_b: nn.Module | None = None,
     ) -> None:
-        """Compare units by what they do on examples."""
+        """Compare units by what they do on examples; B in its own network, where its widths are others."""
         assert data is not None
         with Timed(self.seconds, "cost"):
             seen = Activations(self.spec, inner=inner)
-            watch(self.a, self.b, self.spec, data, module, place=place, examples=examples, seen=seen)
+            other = None if self.spec_b is None else (self.spec_b, module_b)
+            watch(self.a, self.b, self.spec, data, module, place=place, examples=examples, seen=seen, other=other)
             self.activations, self.families = seen, seen.families
 
     def run(self) -> Walk:
@@ -114,7 +120,7 @@ class Walk:
             with Timed(self.seconds, "assignment"):
                 self._settle(family, places)
             with Timed(self.seconds, "apply"):
-                self.layers.settle(family, self._moved())
+                self.layers.settle(family, self._moved(), self._maps())
         return self
 
     def _settle(self, family: Family, places: list) -> None:
@@ -130,20 +136,40 @@ class Walk:
             self.costs.append((-worth / units, -worth / units, units))
             return
         self.notes[f"{family.name}: nothing to compare it by, left as it is"] = None
-        self.permutation |= {group.name: group.identity() for group in family.groups}
+        self._leave(family)
+
+    def _leave(self, family: Family) -> None:
+        """Keep the order of a family's units, spread over as many places as there are."""
+        for group in family.groups:
+            units = self.layers.spec_b[group.name].size
+            if units == group.size:
+                self.permutation[group.name] = group.identity()
+            else:
+                self.couplings[group.name] = Coupling(spread(group.size, units)[None])
 
     def _take(self, family: Family, found: Coupled) -> None:
         group = family.groups[0]
-        self.permutation[group.name] = found.coupling.rounded(group)
+        if found.coupling.square:
+            self.permutation[group.name] = found.coupling.rounded(group)
         self.couplings[group.name] = found.coupling
-        self.costs.append((found.soft, found.hard, group.units))
+        # Between other widths B is carried along every plan, those of groups of one width included.
+        hard = found.hard if self.spec_b is None else found.soft
+        self.costs.append((found.soft, hard, group.units))
         self.notes |= dict.fromkeys(found.notes)
         self.starts += [found.starts] if found.starts else []
 
     def _moved(self) -> StateDict:
+        if self.spec_b is not None:
+            hard = {name: perm for name, perm in self.permutation.items() if name not in self.couplings}
+            return self.spec_b.apply(self.b, hard)
         if self.soft and self.couplings:
             return apply_soft(self.spec, self.b, self.couplings, self.permutation, self.roles)
         return self.spec.apply(self.b, self.permutation)
+
+    def _maps(self) -> Maps:
+        """Return what is to be carried when it is looked at: between other widths, all plans."""
+        between = {} if self.spec_b is None else self.couplings
+        return {name: (coupling.makes(), coupling.reads()) for name, coupling in between.items()}
 
     def _places(self, family: Family) -> list:
         if self.activations is None:
@@ -159,8 +185,11 @@ class Walk:
         """Return what was found, and how it ended."""
         units = max(1, sum(count for _, _, count in self.costs))
         soft, hard = (sum(cost[end] * cost[2] for cost in self.costs) / units for end in (0, 1))
-        shares = [coupling.hardness for coupling in self.couplings.values()]
-        words = [f"{100 * float(np.mean(shares)):.0f}% of the plan on its permutation"] if shares else ["one to one"]
+        square = [coupling for coupling in self.couplings.values() if coupling.square]
+        shares = [coupling.hardness for coupling in square]
+        words = [f"{100 * float(np.mean(shares)):.0f}% of the plan on its permutation"] if shares else []
+        unequal = len(self.couplings) - len(square)
+        words += [f"{unequal} groups of other widths: plans, no permutation"] if unequal else []
         starts = tuple(-sum(cost) / len(cost) for cost in zip(*self.starts, strict=True)) if self.starts else (-hard,)
         return AlignmentResult(
             method,
@@ -170,14 +199,15 @@ class Walk:
             objective_name=objective_name,
             trace=tuple(-cost[1] for cost in self.costs),
             converged=not self.notes,
-            message="; ".join([*words, *self.notes]),
+            message="; ".join([*(words or ["one to one"]), *self.notes]),
             restarts=starts,
             seconds=self.seconds,
             seed=self.seed,
             citation=citation,
-            couplings=self.couplings if self.soft else {},
+            couplings=self.couplings if self.soft or self.spec_b is not None else {},
             rounding_loss=hard - soft,
             roles=self.roles,
+            source=self.spec_b,
         )
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from lmc._errors import UsageError
 from lmc._types import StateDict
 from lmc.alignment.activation_matching import check_examples
-from lmc.alignment.base import AbstractAlignment, Needs, check_seed
+from lmc.alignment.base import AbstractAlignment, Needs, check_seed, other_widths
 from lmc.alignment.coupling import Coupling
 from lmc.alignment.families import Family
 from lmc.alignment.layerwise import Coupled, Walk
@@ -34,6 +34,11 @@ class OptimalTransport(AbstractAlignment):
     where the cost compares row i of A with row j of B, whose inputs have been moved by the layers before (weights), or
     what both units do on examples (activations). A stream that several layers add into is settled by the first of them.
     Heads are matched one to one, together with what lies inside them.
+
+    B may have other widths than A. Its units are then carried to A's places along the plans, whatever ``soft`` says: a
+    place is made of the units that go there, by their shares of its mass, and what was read of a unit is split among
+    the places it goes to, by its own. Where one network holds every unit of the other several times, and reads as much
+    of all copies together, its function is kept.
 
     Parameters
     ----------
@@ -74,6 +79,7 @@ class OptimalTransport(AbstractAlignment):
     place: Literal["pre", "post"] = "pre"
     seed: int = 0
 
+    widths_may_differ: ClassVar[bool] = True
     citation: ClassVar[str] = """@inproceedings{singh2020model,
   title = {Model Fusion via Optimal Transport},
   author = {Singh, Sidak Pal and Jaggi, Martin},
@@ -118,6 +124,24 @@ class OptimalTransport(AbstractAlignment):
             walk.look(data, module, self.place, self.examples)
         return walk.run().result(self.reference, "minus the mean cost of matched units", self.citation)
 
+    def align_widths(
+        self,
+        a: StateDict,
+        b: StateDict,
+        specs: tuple[PermutationSpec, PermutationSpec],
+        data: AbstractData | None = None,
+        *,
+        modules: tuple[nn.Module | None, nn.Module | None] = (None, None),
+    ) -> AlignmentResult:
+        """Walk through the layers, B's units carried to A's places."""
+        walk = Walk(a, b, specs[0], self._couple, cost=self.cost, soft=True, seed=self.seed, spec_b=specs[1])
+        if self.on == "activations":
+            if modules[1] is None:
+                wanted = "pass its network, module_b= (for lmc.barrier, B as a module)"
+                raise UsageError(f"{other_widths(*specs)}: to run B on examples, {wanted}.")
+            walk.look(data, modules[0], self.place, self.examples, module_b=modules[1])
+        return walk.run().result(self.reference, "minus the mean cost of matched units", self.citation)
+
     def _couple(self, walk: Walk, family: Family, products: Products | None) -> Coupled | None:
         """Transport one group's units, block by block."""
         if products is None:
@@ -125,17 +149,18 @@ class OptimalTransport(AbstractAlignment):
         group = family.groups[0]
         costs = blocks_of(family, products.cost(self.cost).cpu().numpy())
         mu, nu = (
-            _masses(squares.cpu().numpy(), self.marginals).reshape(group.blocks, group.size)
+            _masses(squares.cpu().numpy(), self.marginals).reshape(group.blocks, -1)
             for squares in (products.squares_a, products.squares_b)
         )
         solved = [
             solve(self, cost, one / one.sum(), two / two.sum()) for cost, one, two in zip(costs, mu, nu, strict=True)
         ]
         coupling = Coupling(np.stack([plan for plan, _ in solved]))
-        chosen = coupling.rounded(group).reshape(group.blocks, group.size)
-        hard = np.take_along_axis(costs, chosen[..., None], axis=2).mean()
-        soft = (coupling.plan * costs).sum() / coupling.plan.sum()
-        return Coupled(coupling, float(soft), float(hard), tuple(note for _, note in solved if note))
+        soft = hard = float((coupling.plan * costs).sum() / coupling.plan.sum())
+        if coupling.square:
+            chosen = coupling.rounded(group).reshape(group.blocks, group.size)
+            hard = float(np.take_along_axis(costs, chosen[..., None], axis=2).mean())
+        return Coupled(coupling, soft, hard, tuple(note for _, note in solved if note))
 
     @property
     def reference(self) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor
 from lmc._types import StateDict
 from lmc.alignment.capture import Moments
 from lmc.alignment.families import Family, Worth
+from lmc.alignment.transport import Maps, transport_one
 from lmc.symmetry import Axis, PermutationSpec
 from lmc.symmetry.sites import Roles
 
@@ -71,16 +72,33 @@ class Layers:
         All groups.
     roles : Roles
         Which axes make units.
+    spec_b : PermutationSpec, optional
+        B's groups, where its widths are others than A's.
     """
 
-    def __init__(self, a: StateDict, b: StateDict, spec: PermutationSpec, roles: Roles) -> None:
+    def __init__(
+        self, a: StateDict, b: StateDict, spec: PermutationSpec, roles: Roles, spec_b: PermutationSpec | None = None
+    ) -> None:
         self.a, self.b, self.spec, self.roles = a, b, spec, roles
+        self.spec_b = spec_b or spec
         self._settled: set[str] = set()
+        self._maps: Maps = {}
 
-    def settle(self, family: Family, moved: StateDict) -> None:
-        """Note that a family has found its place; ``moved`` is B with it moved."""
+    def settle(self, family: Family, moved: StateDict, maps: Maps | None = None) -> None:
+        """Note that a family has found its place.
+
+        Parameters
+        ----------
+        family : Family
+            Which.
+        moved : mapping of str to Tensor
+            B with it moved.
+        maps : mapping of str to (makes, reads), optional
+            Between other widths: what is still to be carried, of all that is settled, when a tensor is looked at. Units
+            that lie beside settled ones would not be found again in a tensor that is carried already.
+        """
         self._settled |= family.names
-        self.b = moved
+        self.b, self._maps = moved, maps or {}
 
     def incoming(self, family: Family) -> dict[str, dict[str, Axis]]:
         """Return the tensors that make the family's units and read nothing that is not settled, with its axes there."""
@@ -100,7 +118,17 @@ class Layers:
         return [(each[0][0], each[0][1], Products.joined([products for _, _, products in each]))]
 
     def _of(self, family: Family, axes: Mapping[str, Axis], name: str) -> Products:
-        return Products.of(family.rows(axes, self.a[name]), family.rows(axes, self.b[name]))
+        return Products.of(family.rows(axes, self.a[name]), self._rows_b(family, axes, name))
+
+    def _rows_b(self, family: Family, axes: Mapping[str, Axis], name: str) -> Tensor:
+        """Return B's rows, what they read carried to where it lies in A."""
+        if self.spec_b is self.spec:
+            return family.rows(axes, self.b[name])
+        dims = {axis.dim for axis in axes.values()}
+        read = {group for group, axis in self.spec.axes_of[name] if axis.dim not in dims}
+        maps = {group: one for group, one in self._maps.items() if group in read}
+        own = {g: axis for g, axis in self.spec_b.axes_of[name] if g in axes and axis.dim == axes[g].dim}
+        return family.rows(own, transport_one(name, self.b[name], self.spec_b, self.spec, maps, self.roles))
 
 
 def incoming(
@@ -130,7 +158,7 @@ def worths(places: Sequence[tuple[Mapping[str, Axis], tuple[int, ...], Products]
 
 
 def blocks_of(family: Family, cost: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the cost within each block, shape (blocks, size, size)."""
-    group = family.groups[0]
-    whole = cost.reshape(group.blocks, group.size, group.blocks, group.size)
-    return np.stack([whole[block, :, block] for block in range(group.blocks)])
+    """Return the cost within each block, shape (blocks, size, size), or (blocks, places, units)."""
+    blocks = family.groups[0].blocks
+    whole = cost.reshape(blocks, len(cost) // blocks, blocks, cost.shape[1] // blocks)
+    return np.stack([whole[block, :, block] for block in range(blocks)])

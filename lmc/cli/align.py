@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from lmc._errors import UsageError
 from lmc.cli.common import (
     Common,
     check_weights_writable,
@@ -43,12 +44,14 @@ def align(
 ) -> None:
     """Write B with its units permuted to match A; its function is the same.
 
-    The file keeps B's own names, types and ties, so that it loads wherever B does.
+    The file keeps B's own names, types and ties, so that it loads wherever B does. Where B has other widths than A,
+    --align ot carries it into A's shapes, which in general changes its function, and the file loads wherever A does.
 
     For example:
 
         lmc align a.pt b.pt -o b-aligned.safetensors
         lmc align a.pt b.pt -o b-aligned.safetensors --align "weights?restarts=16" --save-permutation p.npz
+        lmc align a.pt b-wide.pt -o b-carried.safetensors --align ot
 
     Parameters
     ----------
@@ -59,9 +62,9 @@ def align(
     output
         Safetensors file to write; for a Hugging Face folder, a name without an ending writes such a folder.
     align
-        Method, with its options. Without examples: weights?restarts=8 (the usual choice), ot (one pass, forward), gw
-        (where neighbouring layers say little). With examples: activations (best where these are at hand; recurrent
-        networks), ot?on=activations&examples=200. Controls: random, none.
+        Method, with its options. Without examples: weights?restarts=8 (the usual choice), ot (one pass, forward; the
+        one that takes other widths), gw (where neighbouring layers say little). With examples: activations (best where
+        these are at hand; recurrent networks), ot?on=activations&examples=200. Controls: random, none.
     model
         Network, as in lmc barrier.
     data
@@ -95,16 +98,27 @@ def align(
     shape = common.shape or (None if measured is None else measured.input_shape)
     first = common.open(a)
     examples = _examples(method, align_data, data, first, common)
-    pair = pipeline.load_pair(first, common.open(b), model=model, mapping=common.map, input_shape=shape)
+    known = {"model": model, "mapping": common.map, "input_shape": shape}
+    pair = pipeline.load_pair(first, common.open(b), widths_may_differ=method.widths_may_differ, **known)
     common.note("A", describe_model(pair.a))
-    if pair.b.renamed:
+    if pair.widths_differ:
+        _check_wanted({"--save-permutation": save_permutation, "--result": result})
+        check_weights_writable(output, a, (a, b))  # a folder is written like A's, whose sizes it has
+        common.note("B", describe_model(pair.b))
+    elif pair.b.renamed:
         common.note("B", "\n".join([b.name, *renaming(pair.b)]))
     proof = prove(pair.a, spec, common)
+    pair.check_widths(proof.spec)
     module = pair.a.architecture.module
-    found = run(pair.a.state, pair.b.state, proof.spec, method=method, data=examples, module=module)
+    other = pair.b.architecture.module if pair.widths_differ else None
+    found = run(pair.a.state, pair.b.state, proof.spec, method=method, data=examples, module=module, module_b=other)
     about = {"alignment": found.method, "reference": pair.a.checkpoint.digest, "source": pair.b.checkpoint.digest}
-    aligned = pair.b.as_written(found.apply(pair.b.state))
-    write_weights(aligned, output, b, {"lmc": {**pair.b.checkpoint.metadata.get("lmc", {}), "aligned": about}})
+    moved_state = found.apply(pair.b.state) if found.hard else found.apply_soft(pair.b.state)
+    kept = pair.b.checkpoint.metadata.get("lmc", {})
+    if not found.hard and "model" in kept:  # what is written has A's shapes
+        kept = {**kept, "model": pair.a.architecture.reference}
+    like = b if found.hard else a
+    write_weights(pair.b.as_written(moved_state), output, like, {"lmc": {**kept, "aligned": about}})
     written = [str(output)]
     if save_permutation is not None:
         written.append(str(write_permutation(save_permutation, proof.spec, found.permutation, about)))
@@ -112,13 +126,24 @@ def align(
         attrs = {**pair.attrs(), "command": shlex.join(["lmc", *sys.argv[1:]])}
         described = pipeline.alignment_dataset(found, pair.a.state, pair.b.state, attrs, data=measured, module=module)
         written.append(str(schema.write(described, result)))
-    moved = sum(int((perm != np.arange(perm.shape[-1])).sum()) for perm in found.permutation.values())
+    if found.source is not None:
+        moved, done = found.source.units, f"carried   {found.source.units:,} units to {proof.spec.units:,} places"
+    else:
+        moved = sum(int((perm != np.arange(perm.shape[-1])).sum()) for perm in found.permutation.values())
+        done = f"aligned   {moved:,} of {proof.spec.units:,} units moved"
     if common.json:
         summary = {"method": found.method, "objective": found.objective, "message": found.message}
         print(json.dumps({**summary, "moved": moved, "units": proof.spec.units, "written": written}))
     else:
-        print(f"{'aligned':<10}{moved:,} of {proof.spec.units:,} units moved, {found.message}")
+        print(f"{done}, {found.message}")
         print(f"wrote {' and '.join(written)}")
+
+
+def _check_wanted(files: dict[str, Path | None]) -> None:
+    """Refuse to describe a permutation where there is none."""
+    for option, file in files.items():
+        if file is not None:
+            raise UsageError(f"{option} {file}: B has other widths than A, and there is no permutation. Leave it out.")
 
 
 def _examples(

@@ -97,7 +97,7 @@ def barrier(
         Alignments of B to A, a row of the table each: none, random, weights?restarts=8, frank-wolfe,
         activations?examples=1000, ot?on=activations, gw, sinkhorn, ste, annealing, weights+sinkhorn. Both none and
         weights by default. A soft plan (ot?soft=true) has a row of its own beside
-        the permutation it is rounded to.
+        the permutation it is rounded to. Where B has other widths, ot alone: its plan is the one row.
     align_data
         Dataset whose training split alignments look at, where they need examples; by default the training split of
         the measured data. Never the examples that the barrier is reported on.
@@ -159,7 +159,8 @@ def barrier(
     pipeline.Route(path, via=({},) * len(via or ()))
     refuse_both(recalibrate or None, repair or None)
     methods = pipeline.resolve_alignments(align or ["none", "weights"], common.seed)
-    pair, measured = load_pair(a, b, model, data, common)
+    able = all(method.widths_may_differ for method in methods.values())
+    pair, measured = load_pair(a, b, model, data, common, widths_may_differ=able)
     normalizations = _normalizations(measured, data_b, common)
     function = None if loss is None else import_object(loss, InputError)
     aligning = pipeline.alignment_data(methods.values(), align_data, measured, data_dir=common.data_dir)
@@ -187,14 +188,15 @@ def barrier(
             settings |= {"repair": _training_data(measured, "repair", common)}
         if not adaptive:  # its rounds are not kept: they are a fraction of the work
             settings |= {"also": list(also or ()), "work": parts}
-        arguments = (pair.a.architecture.module, pair.a.state, pair.b.state, measured)
-        unit = pipeline.barrier_unit(*arguments, **settings, spec=spec)
+        module = pair.a.architecture.module
+        unit = pipeline.barrier_unit(module, pair.a.state, pair.b.state, measured, **settings, spec=spec)
         result = finished(output, unit, common) if resume else None
         if result is None:
             attrs = {**pair.attrs(), "command": shlex.join(["lmc", *sys.argv[1:]])}
             attrs |= {"loss": loss} if loss else {}
             settings |= {"proof": _prove(pair, methods, spec, common), "progress": common.progress}
-            result = pipeline.barrier(*arguments, **settings, attrs=attrs)
+            end = pair.b.network() if pair.widths_differ else pair.b.state
+            result = pipeline.barrier(module, pair.a.state, end, measured, **settings, attrs=attrs)
             result = write_result(result, unit, output, parts)
         else:
             common.note("resume", f"{output} is complete, nothing was computed")
@@ -244,7 +246,8 @@ def _introduce(pair: Pair, measured: AbstractData, normalizations: Any, common: 
     )
     common.note("A", describe_model(pair.a))
     same = f"{Path(pair.b.checkpoint.source).name}   the same architecture, {relation} (cosine {near:.2f})"
-    common.note("B", "\n".join([same, *renaming(pair.b)]))
+    same = describe_model(pair.b) if pair.widths_differ else "\n".join([same, *renaming(pair.b)])
+    common.note("B", same)
     size = "" if measured.size is None else f", {measured.size:,} examples"
     constants = [str(n) if n else "not normalised" for n in normalizations]
     normalised = constants[0] if constants[0] == constants[1] else f"A {constants[0]}; B {constants[1]}"
@@ -258,7 +261,8 @@ def _route(pair: Pair, path: str, only: list[str], via: list[Checkpoint], common
 
     further = pipeline.open_via(via, pair, common.map)
     module = pair.a.architecture.module
-    if told := pipeline.Route.of(path, only, further).fitted(module, pair.a.state, pair.b.state).describe(module):
+    end = pair.a.state if pair.widths_differ else pair.b.state  # what is carried has A's shapes
+    if told := pipeline.Route.of(path, only, further).fitted(module, pair.a.state, end).describe(module):
         common.note("path", told)
     return further
 
@@ -268,7 +272,9 @@ def _prove(pair: Pair, methods: Any, spec: Path | None, common: Common) -> Proof
 
     if all(isinstance(method, Identity) for method in methods.values()):
         return None
-    return prove(pair.a, spec, common)
+    proof = prove(pair.a, spec, common)
+    pair.check_widths(proof.spec)
+    return proof
 
 
 def _hint(result: xr.Dataset, measured: AbstractData, common: Common) -> None:
@@ -276,7 +282,8 @@ def _hint(result: xr.Dataset, measured: AbstractData, common: Common) -> None:
     if "accuracy" not in result or not measured.num_classes:
         return
     chance = 1 / measured.num_classes
-    ends = (("A", 0),) if "only" in result.attrs else (("A", 0), ("B", -1))  # a hybrid may well be at chance
+    # A hybrid may well be at chance, and so may what was carried from other widths.
+    ends = (("A", 0),) if {"only", "b_model"} & set(result.attrs) else (("A", 0), ("B", -1))
     for end, at in ends:
         accuracy = float(result.accuracy[0, at])
         if accuracy < chance + 0.25 * (1 - chance):

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from lmc.pipeline import Model, Pair, Proof
 
 
-def load_pair(a: Path, b: Path, model: str | None, data: str | None, common: Common) -> tuple[Pair, AbstractData]:
+def load_pair(
+    a: Path, b: Path, model: str | None, data: str | None, common: Common, *, widths_may_differ: bool = False
+) -> tuple[Pair, AbstractData]:
     """Open two checkpoints of one network, and the data to measure on."""
     from lmc import pipeline
 
     first, second = common.open(a), common.open(b)
     measured = pipeline.data_for(first, data, split=common.split, data_dir=common.data_dir)
-    return pipeline.load_pair(first, second, model=model, **sizes(measured, common)), measured
+    known = sizes(measured, common)
+    return pipeline.load_pair(first, second, model=model, widths_may_differ=widths_may_differ, **known), measured
 
 
 def load_alike(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lmc._errors import MismatchError
-from lmc.alignment.capture import Run, batch_size, batches, device_of, dtype_of, graph_at
+from lmc.alignment.capture import Run, batch_size, batches, check_alike, device_of, dtype_of, graph_at
 from lmc.alignment.families import Family, families
 from lmc.evaluation.inputs import network_inputs
 from lmc.fusion.layers import Place, Rows
@@ -76,7 +76,7 @@ class Activations:
         if len(raw) not in runs:
             found = zip(problem.specs, problem.modules, fed, strict=True)
             runs[len(raw)] = [Run(spec, graph_at(spec, module, x), self._where) for spec, module, x in found]
-            _check_alike(runs[len(raw)])
+            check_alike(runs[len(raw)])
         now = runs[len(raw)]
         if not self.examples:
             self.families = families(problem.target, [site.axes for site in now[0].sites])
@@ -113,10 +113,3 @@ def _rows(seen: _Seen) -> tuple[Rows, ...]:
     kept = values > 1e-14 * values[-1].clamp(min=1e-300)
     rows = vectors[:, kept] * values[kept].sqrt()
     return tuple(Rows.plain(one) for one in rows.split(seen.sizes))
-
-
-def _check_alike(runs: list[Run]) -> None:
-    """Raise MismatchError where the networks show their units at different places."""
-    nodes = [[(site.node, site.output, tuple(site.axes)) for site in run.sites] for run in runs]
-    if any(one != nodes[0] for one in nodes):
-        raise MismatchError("The networks' graphs differ, so that their activations cannot be compared: use weights.")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from lmc._types import StateDict
+from lmc.alignment.transport import order_of
 from lmc.evaluation.engine import load_copy
 from lmc.fusion.problem import Problem
 from lmc.fusion.settings import held, network_batches, place_of
 from lmc.fusion.strand_maps import StrandMaps, carry
 from lmc.fusion.strands import Strands
-from lmc.fusion.transport import order_of
 
 
 def carried_along(problem: Problem, strands: Strands, maps: StrandMaps) -> dict[str, Tensor]:

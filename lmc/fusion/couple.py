@@ -58,12 +58,3 @@ class Couple:
         if self.solver == "emd":
             return 0.0
         return self.reg * float((plan * np.log(np.maximum(plan, 1e-300))).sum())
-
-
-def spread(places: int, units: int) -> NDArray[np.float64]:
-    """Return the plan that keeps the order of units, shape (places, units): the identity where there are as many."""
-    ends = [np.linspace(0, 1, size + 1) for size in (places, units)]
-    low = np.maximum(ends[0][:-1, None], ends[1][None, :-1])
-    high = np.minimum(ends[0][1:, None], ends[1][None, 1:])
-    mass = np.maximum(high - low, 0)
-    return np.where(mass > 1e-12, mass, 0.0)

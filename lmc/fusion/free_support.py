@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lmc.alignment.transport import order_of
 from lmc.fusion.couple import Couple
 from lmc.fusion.layers import Rows
-from lmc.fusion.transport import order_of
 
 Plans = tuple[NDArray[np.float64], ...]
 """For each network, shape (blocks, target units, units)."""

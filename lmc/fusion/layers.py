@@ -16,9 +16,9 @@ from torch import Tensor
 
 from lmc._types import StateDict
 from lmc.alignment.families import Family, families
+from lmc.alignment.transport import transport_one
 from lmc.alignment.unit_costs import Metric, Products, incoming
 from lmc.fusion.problem import Problem
-from lmc.fusion.transport import transport_one
 from lmc.symmetry import Axis, PermutationSpec
 from lmc.symmetry.sites import Sighting
 

@@ -9,9 +9,9 @@ from typing import Literal
 from torch import Tensor
 
 from lmc.alignment.coupling import Coupling
+from lmc.alignment.transport import transport
 from lmc.fusion.problem import Problem
 from lmc.fusion.states import weighted_mean
-from lmc.fusion.transport import transport
 from lmc.interpolation.batchnorm import batchnorm_layers, reset_batchnorm
 from lmc.symmetry.sites import Roles
 

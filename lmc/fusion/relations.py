@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from lmc._types import StateDict
 from lmc.alignment.families import Family
+from lmc.alignment.transport import transport_one
 from lmc.fusion.fused_gw import Target, Units
 from lmc.fusion.layers import Layers, Place, Rows
-from lmc.fusion.transport import transport_one
 from lmc.symmetry import Axis, PermutationSpec
 
 

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from lmc._types import StateDict
 from lmc.alignment.assignment import assign
-from lmc.alignment.coupling import Coupling
+from lmc.alignment.coupling import Coupling, spread
 from lmc.alignment.families import Family, Worth, match
+from lmc.alignment.transport import carried
 from lmc.alignment.unit_costs import Metric, Products, incoming
-from lmc.fusion.couple import Couple, spread
+from lmc.fusion.couple import Couple
 from lmc.fusion.strand_activations import Seen
 from lmc.fusion.strands import Slot, Strands
-from lmc.fusion.transport import carried
 
 Residual = Literal["none", "skip", "mean", "scalar", "features"]
 

@@ -8,10 +8,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lmc.alignment.coupling import Coupling
+from lmc.alignment.coupling import Coupling, spread
 from lmc.alignment.families import Family
 from lmc.fusion.activations import Activations
-from lmc.fusion.couple import spread
 from lmc.fusion.free_support import Barycenter, Plans, block_costs
 from lmc.fusion.layers import Layers, Place
 from lmc.fusion.nested import nested_barycenter

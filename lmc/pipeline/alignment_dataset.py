@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lmc import schema
+from lmc._errors import UsageError
 from lmc._types import StateDict
 from lmc.alignment import AlignmentResult
 from lmc.datasets import AbstractData
@@ -50,7 +51,14 @@ def alignment_dataset(
     -------
     xarray.Dataset
         Kind "alignment" of the schema.
+
+    Raises
+    ------
+    UsageError
+        If B's widths are others than A's: what is described is where the units of a permutation went.
     """
+    if not result.hard:
+        raise UsageError("Between other widths there is no permutation to describe; result.couplings has the plans.")
     spec = result.spec
     groups = spec.groups
     dims = {"step": result.trace, "restart": result.restarts}

@@ -28,8 +28,10 @@ from lmc.pipeline import soft
 from lmc.pipeline.align_data import check_apart
 from lmc.pipeline.cite import citations_of
 from lmc.pipeline.kept import Alignment, kept_alignment
+from lmc.pipeline.other_widths import other_end, own_losses
 from lmc.pipeline.prove import Proof, prove
 from lmc.pipeline.routes import Route, state_of
+from lmc.symmetry.widths import with_widths
 from lmc.units import WorkFolder
 
 Align = str | AbstractAlignment | Sequence[str | AbstractAlignment]
@@ -60,7 +62,8 @@ def barrier(
     model : torch.nn.Module
         The architecture; its own weights do not matter, and it is left as it is.
     state_a, state_b : mapping of str to Tensor, Checkpoint or Module
-        The two solutions; never modified.
+        The two solutions; never modified. B may have other widths where every alignment takes them (``align="ot"``): a
+        row follows B in A's shapes, and says whether that is still B's function where ``state_b`` is a Module.
     data : (x, y), Dataset, DataLoader, iterable of batches, or AbstractData
         Examples to measure on. What does not fit in memory is streamed, once per chunk of positions.
     align : str, AbstractAlignment, or sequence of them
@@ -124,13 +127,17 @@ def barrier(
     if adaptive:
         check_adaptive(measured, **settings)
     check_further(settings.get("also", ()), measured.task)
-    a, b = (fit_state(state_of(s, name), model, name) for s, name in ((state_a, "state_a"), (state_b, "state_b")))
-    route = route.fitted(model, a, b)
+    a = fit_state(state_of(state_a, "state_a"), model, "state_a")
+    b, between_widths = other_end(state_of(state_b, "state_b"), model, methods)
+    route = route.fitted(model, a, a if between_widths else b)  # what is carried has A's shapes
     schema.check_attrs(schema.sanitize_attrs(attrs or {}))
     if proof is None and any(not isinstance(method, Identity) for method in methods.values()):
         proof = prove(model, first_examples(measured) if example_inputs is None else example_inputs)
+    if between_widths and proof is not None and with_widths(proof.spec, b) is None:
+        fit_state(b, model, "state_b")
     points = (*route.via, b)
-    given = {"data": aligning, "module": model, "work": WorkFolder.of(settings.get("work"))}
+    module_b = state_b if between_widths and isinstance(state_b, nn.Module) else None
+    given = {"data": aligning, "module": model, "work": WorkFolder.of(settings.get("work")), "module_b": module_b}
     passed = [align_all(methods, a, point, proof, **given) for point in points]
     results = passed[-1]
     paths = soft.all_paths(methods, points, passed, lambda moved: route.between(model, a, moved))
@@ -140,12 +147,16 @@ def barrier(
         measured,
         seed=seed,
         objectives=soft.objectives(results),
-        seconds_align={name: sum(sum(found[name].seconds.values()) for found in passed) for name in results},
+        seconds_align={
+            soft.row_of(name, result): sum(sum(found[name].seconds.values()) for found in passed)
+            for name, result in results.items()
+        },
         attrs={**provenance(results, proof), **route.attrs(), **(attrs or {})},
         **route.scaling(settings),
     )
     route.label(dataset)
-    messages = soft.messages(dataset, results)
+    own = None if module_b is None or route.only else own_losses(module_b, measured, settings)  # a hybrid is no B
+    messages = soft.messages(dataset, results, own)
     variable = schema.BARRIER["alignment_message"]
     labels = {"long_name": variable.long_name, "units": variable.units}
     return dataset.assign(alignment_message=("alignment", np.array(messages, dtype=str), labels))
@@ -201,6 +212,7 @@ def align_all(
     *,
     data: AbstractData | None = None,
     module: nn.Module | None = None,
+    module_b: nn.Module | None = None,
     work: WorkFolder | None = None,
 ) -> dict[str, Alignment]:
     """Run every method that moves anything; what a folder has is taken from there."""
@@ -211,6 +223,7 @@ def align_all(
         if isinstance(method, Identity):
             continue
         seen = {"data": data if method.needs == "data" else None, "module": module if method.needs != "none" else None}
+        seen |= {"module_b": module_b} if module_b is not None and method.needs != "none" else {}
         run = partial(align, a, b, proof.spec, method=method, **seen)
         found[name] = kept_alignment(run, (method, seen), a, b, proof.spec, work)
     return found

@@ -49,6 +49,11 @@ class Alignment(Protocol):
         ...
 
     @property
+    def hard(self) -> bool:
+        """Whether there is a permutation."""
+        ...
+
+    @property
     def rounding_loss(self) -> float:
         """How much worse the objective is at the permutation than at the plan."""
         ...
@@ -71,7 +76,7 @@ class KeptAlignment:
     method, objective, message, seconds, rounding_loss
         As in :class:`lmc.AlignmentResult`.
     aligned : dict of str to Tensor
-        B aligned to A.
+        B aligned to A; empty where there is no permutation.
     along : dict of str to Tensor
         B moved along the soft plan; empty where there is none.
     """
@@ -88,6 +93,11 @@ class KeptAlignment:
     def soft(self) -> bool:
         """Whether there is a plan to apply beside its permutation."""
         return bool(self.along)
+
+    @property
+    def hard(self) -> bool:
+        """Whether there is a permutation."""
+        return bool(self.aligned)
 
     def apply(self, state: StateDict) -> dict[str, Tensor]:
         """Return B aligned to A; the state is the one it was aligned from."""
@@ -139,7 +149,7 @@ def _spec(spec: PermutationSpec) -> str:
 
 def _to_dataset(result: Alignment, b: StateDict) -> xr.Dataset:
     """Store the aligned tensors, and those along the plan where there is one."""
-    variables = _numbered(result.apply(b), "tensor")
+    variables = _numbered(result.apply(b), "tensor") if result.hard else {}
     if result.soft:
         variables |= _numbered(result.apply_soft(b), "soft")
     numbers = {"objective": result.objective, "rounding_loss": result.rounding_loss}
@@ -171,7 +181,7 @@ def _from_dataset(stored: xr.Dataset, b: StateDict) -> KeptAlignment:
         attrs["method"],
         float(attrs["objective"]),
         attrs["message"],
-        _tensors(stored, "tensor", b),
+        _tensors(stored, "tensor", b) if "tensors" in stored.dims else {},
         {"total": float(attrs["seconds"])},
         float(attrs["rounding_loss"]),
         _tensors(stored, "soft", b) if "softs" in stored.dims else {},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -9,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmc._errors import ArchitectureError, MismatchError, UsageError, did_you_mean
 from lmc._reference import Reference
@@ -17,6 +19,8 @@ from lmc._types import StateDict
 from lmc.architectures import Architecture, fit_state, match_names, resolve
 from lmc.checkpoints import Checkpoint, check_usable, cosine, load
 from lmc.datasets import DATASETS, AbstractData, open_data
+from lmc.symmetry import PermutationSpec
+from lmc.symmetry.widths import with_widths
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +45,12 @@ class Model:
     state: dict[str, Tensor]
     renamed: dict[str, str] = field(default_factory=dict)
 
+    def network(self) -> nn.Module:
+        """Return the network with the checkpoint's weights, in their own types."""
+        module = copy.deepcopy(self.architecture.module)
+        module.load_state_dict(self.state, assign=True)
+        return module.eval()
+
     def as_written(self, state: StateDict) -> dict[str, Tensor]:
         """Return new values, under the network's names, as the file's own strict loader expects them."""
         return self.checkpoint.as_written({self.renamed.get(name, name): tensor for name, tensor in state.items()})
@@ -48,19 +58,30 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two checkpoints of one network."""
+    """Two checkpoints of one network, or, where that was allowed, of one in two widths."""
 
     a: Model
     b: Model
 
     @property
+    def widths_differ(self) -> bool:
+        """Whether B has other shapes than A."""
+        return any(tensor.shape != self.b.state[name].shape for name, tensor in self.a.state.items())
+
+    @property
     def cosine(self) -> float:
-        """Cosine between all matrices and kernels: near 0 for independent runs, near 1 for one run twice."""
-        return cosine(self.a.state, self.b.state)
+        """Cosine of all matrices and kernels: near 0 between runs, near 1 for one run twice; NaN if widths differ."""
+        return math.nan if self.widths_differ else cosine(self.a.state, self.b.state)
+
+    def check_widths(self, spec: PermutationSpec) -> None:
+        """Raise MismatchError where B differs from A in more than the number of units of the spec's groups."""
+        if with_widths(spec, self.b.state) is None:
+            _check_same_shapes(self.a.checkpoint, self.b.checkpoint)
 
     def attrs(self) -> dict[str, Any]:
         """Return where both came from, as attributes of a result."""
-        found: dict[str, Any] = {"model": self.a.architecture.reference, "cosine": self.cosine}
+        found: dict[str, Any] = {"model": self.a.architecture.reference}
+        found |= {"b_model": self.b.architecture.reference} if self.widths_differ else {"cosine": self.cosine}
         found["model_assumptions"] = list(self.a.architecture.assumptions)
         for end, model in (("a", self.a), ("b", self.b)):
             notes = {key: model.checkpoint.metadata.get(key) for key in ("format", "unwrapped", "stripped")}
@@ -177,6 +198,7 @@ def load_pair(
     model: str | None = None,
     entry: str | None = None,
     mapping: str | os.PathLike[str] | None = None,
+    widths_may_differ: bool = False,
     **sizes: Any,
 ) -> Pair:
     """Load two checkpoints of one network, recognised by the one or the other.
@@ -189,6 +211,9 @@ def load_pair(
         As in :func:`load_model`.
     mapping : path-like, optional
         TOML file from names of the files to names of the network, see :func:`read_names`.
+    widths_may_differ : bool
+        Whether B may have the same tensors in other shapes; that these are other widths only, :meth:`Pair.check_widths`
+        says once the symmetries are known.
     **sizes
         ``input_shape`` and ``num_classes`` of the data.
 
@@ -202,6 +227,12 @@ def load_pair(
         check_usable(one)
     names = {} if mapping is None else read_names(mapping, *files)
     given = [rename(one, names) for one in files]
+    if widths_may_differ and _same_names(*given):
+        first, second = (
+            fitted(one, named, resolve(model, named, **sizes)) for one, named in zip(files, given, strict=True)
+        )
+        if set(first.state) == set(second.state):
+            return Pair(first, second)
     _check_same_shapes(*given)
     try:
         architecture = resolve(model, given[0], **sizes)
@@ -223,6 +254,13 @@ def _alike(a: Checkpoint, b: Checkpoint) -> bool:
     return match_names(a.state, b.state) is not None
 
 
+def _same_names(a: Checkpoint, b: Checkpoint) -> bool:
+    """Say whether two checkpoints have tensors of the same names, in shapes that are not all the same."""
+    if set(a.state) != set(b.state):
+        return False
+    return any(tensor.shape != b.state[name].shape for name, tensor in a.state.items())
+
+
 def _check_same_shapes(a: Checkpoint, b: Checkpoint) -> None:
     both = [name for name in a.state if name in b.state]
     unequal = [name for name in both if a.state[name].shape != b.state[name].shape]
@@ -231,7 +269,8 @@ def _check_same_shapes(a: Checkpoint, b: Checkpoint) -> None:
         more = [f"  and {len(unequal) - 4} more"] if len(unequal) > 4 else []
         raise MismatchError(
             "\n".join([f"{a.source} (A) and {b.source} (B) are networks of different shape:", *lines, *more])
-            + "\nA barrier needs two networks of equal shape; networks of unequal width can be fused: lmc fuse."
+            + "\nNo line runs between networks of unequal width as they are (none), nor after a permutation: transport "
+            "B (lmc align or lmc barrier with --align ot alone), or fuse them (lmc fuse)."
         )
 
 

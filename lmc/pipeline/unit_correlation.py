@@ -64,10 +64,10 @@ class _SamePlace:
         """Learn which groups there are to see."""
         self._sums = {name: {} for site in sites for name in site.axes}
 
-    def add(self, site: Site, a: Tensor, b: Tensor) -> None:
+    def add(self, site: Site, a: Tensor, b: Tensor, other: Site | None = None) -> None:
         """Take in what both networks show."""
         for name, axis in site.axes.items():
-            one, two = axis.units(a).double(), axis.units(b).double()
+            one, two = axis.units(a).double(), (other or site).axes[name].units(b).double()
             count = torch.full((len(one),), one.shape[1], dtype=torch.float64, device=one.device)
             products = [(left * right).sum(1) for left, right in ((one, one), (two, two), (one, two))]
             sums = torch.stack([count, one.sum(1), two.sum(1), *products]).cpu()

@@ -13,6 +13,7 @@ from lmc._types import StateDict
 from lmc.architectures import Architecture, resolve
 from lmc.architectures.registry import NETWORKS
 from lmc.symmetry import PermutationSpec
+from lmc.symmetry.widths import resized_shapes
 
 
 def sizes_of(spec: PermutationSpec, widths: Sequence[int]) -> dict[str, int]:
@@ -30,27 +31,6 @@ def sizes_of(spec: PermutationSpec, widths: Sequence[int]) -> dict[str, int]:
     if any(width < 1 for width in widths):
         raise UsageError(f"Widths are numbers of units from 1 up, not {', '.join(map(str, widths))}.")
     return {group.name: int(width) for group, width in zip(free, widths, strict=True)}
-
-
-def resized_shapes(spec: PermutationSpec, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a state dict whose groups have other sizes; what no group holds stays.
-
-    Parameters
-    ----------
-    spec : PermutationSpec
-        Of the network as it is.
-    sizes : mapping of str to int
-        Group name to its number of units; those that are missing stay.
-    """
-    shapes = {}
-    for name, shape in spec.shapes.items():
-        lengths = list(shape)
-        for group, axis in spec.axes_of.get(spec.aliases.get(name, name), ()):
-            if group in sizes:
-                copies = 1 if axis.positions is None else axis.positions.shape[0] * axis.positions.shape[1]
-                lengths[axis.dim] += copies * (sizes[group] - spec[group].size)
-        shapes[name] = tuple(lengths)
-    return shapes
 
 
 def resized(architecture: Architecture, spec: PermutationSpec, sizes: Mapping[str, int]) -> Architecture:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmc import find_symmetries, fuse
-from lmc.fusion.couple import Couple, spread
+from lmc.alignment.coupling import spread
+from lmc.fusion.couple import Couple
 from lmc.fusion.layers import Layers
 from lmc.fusion.log_transport import entropic_plan
 from lmc.fusion.problem import Problem

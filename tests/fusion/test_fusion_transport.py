@@ -10,9 +10,9 @@ from torch import nn
 from lmc import find_symmetries, fuse
 from lmc._errors import MismatchError, UsageError
 from lmc.alignment.assignment import assign
+from lmc.alignment.transport import transport
 from lmc.fusion.log_transport import entropic_plan
 from lmc.fusion.problem import check_correspondence, check_shares
-from lmc.fusion.transport import transport
 from lmc.symmetry.sites import Sighting
 from lmc.testing import tiny_cnn, tiny_mlp
 

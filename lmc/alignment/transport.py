@@ -9,13 +9,50 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmc._types import StateDict
-from lmc.alignment.coupling import along
+from lmc._types import Permutation, StateDict
+from lmc.alignment.coupling import Coupling, along
 from lmc.symmetry import Axis, PermutationSpec
 from lmc.symmetry.sites import Roles
 
 Maps = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Group name to (makes, reads), shape (blocks, target units, units) each: how units are made, and how they are read."""
+
+
+def transport_soft(
+    state: StateDict,
+    spec: PermutationSpec,
+    target: PermutationSpec,
+    couplings: Mapping[str, Coupling],
+    permutation: Permutation,
+    roles: Roles,
+) -> dict[str, Tensor]:
+    """Carry a state dict into the widths of a target along couplings, as ``apply_soft`` does within one width.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        Of the spec; left as it is.
+    spec, target : PermutationSpec
+        Where the groups lie before and after.
+    couplings : mapping of str to Coupling
+        Of every group whose size differs, and of any other that moves softly.
+    permutation : mapping of str to array
+        Of groups without a coupling; those that are missing stay.
+    roles : Roles
+        Which axes make units.
+
+    Returns
+    -------
+    dict of str to Tensor
+        The target's shapes; the state's names, dtypes and ties.
+    """
+    hard = {name: perm for name, perm in permutation.items() if name not in couplings}
+    maps = {name: (coupling.makes(), coupling.reads()) for name, coupling in couplings.items()}
+    moved = transport(spec.apply(state, hard), spec, target, maps, roles)
+    cast: dict[int, Tensor] = {}
+    for name, tensor in moved.items():
+        cast.setdefault(id(tensor), tensor.to(state[name].dtype))
+    return {name: cast[id(tensor)] for name, tensor in moved.items()}
 
 
 def transport(state: StateDict, spec: PermutationSpec, target: PermutationSpec, maps: Maps, roles: Roles) -> StateDict:
