@@ -54,10 +54,11 @@ def align(
     Raises
     ------
     MismatchError
-        If a state dict is not of the spec's architecture, or holds NaN or infinite weights.
+        If a state dict is not of the spec's architecture, or holds NaN or infinite weights; where widths
+        differ and the method permutes.
     UsageError
         For an unknown method or option, with the nearest known one; where the method needs data or the network and
-        there are none; where widths differ and it permutes.
+        there are none.
 
     Examples
     --------

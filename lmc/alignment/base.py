@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from lmc._errors import UsageError
+from lmc._errors import MismatchError, UsageError
 from lmc._types import StateDict
 from lmc.alignment.result import AlignmentResult
 from lmc.datasets import AbstractData
@@ -90,10 +90,10 @@ class AbstractAlignment(ABC):
 
         Raises
         ------
-        UsageError
+        MismatchError
             If the method permutes, which takes as many units as places.
         """
-        raise UsageError(f"{other_widths(*specs)}: {type(self).__name__} permutes units. {OTHER_WIDTHS_FIX}")
+        raise MismatchError(f"{other_widths(*specs)}: {type(self).__name__} permutes units. {OTHER_WIDTHS_FIX}")
 
 
 OTHER_WIDTHS_FIX = "Transport them (method='ot', --align ot), or fuse the networks (lmc.fuse, lmc fuse)."

@@ -140,9 +140,11 @@ def test_weights_that_are_not_finite_are_refused_by_name():
         align(A, broken, SPEC)
 
 
-def test_networks_of_other_widths_are_refused_with_both_shapes():
-    with pytest.raises(MismatchError, match=r"shape \(9, 6\), the architecture has \(8, 6\)"):
+def test_networks_of_other_widths_or_inputs_are_refused_with_both_sizes():
+    with pytest.raises(MismatchError, match=r"'0' has 8 units in A and 9 in B"):
         align(A, tiny_mlp((6, 9, 7, 3)).state_dict(), SPEC)
+    with pytest.raises(MismatchError, match=r"shape \(8, 5\), the architecture has \(8, 6\)"):
+        align(A, tiny_mlp((5, 8, 7, 3)).state_dict(), SPEC)
 
 
 def test_a_typo_in_a_method_or_an_option_suggests_the_nearest():

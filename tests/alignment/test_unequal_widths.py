@@ -162,7 +162,7 @@ def test_methods_that_permute_refuse_other_widths(method: str):
     one, other = tiny_mlp((6, 8, 7, 3)), tiny_mlp((6, 8, 9, 3))
     spec = find_symmetries(one, torch.zeros(1, 6))
     given = {"data": fake_classification((6,)), "module": one}
-    with pytest.raises(UsageError, match=r"Group '2' has 7 units in A and 9 in B.*--align ot.*lmc fuse"):
+    with pytest.raises(MismatchError, match=r"Group '2' has 7 units in A and 9 in B.*--align ot.*lmc fuse"):
         align(one.state_dict(), other.state_dict(), spec, method=method, **given)
 
 

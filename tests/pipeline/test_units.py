@@ -115,7 +115,7 @@ def test_tied_and_odd_tensors_come_back_as_they_were(tmp_path: Path):
 
     class Result:
         method, objective, message, seconds = "m", float("nan"), "", {"total": 1.5}
-        soft, rounding_loss = False, 0.0
+        hard, soft, rounding_loss = True, False, 0.0
 
         def apply(self, _):
             return dict(state)
