@@ -32,8 +32,8 @@ class WeightMatching(AbstractAlignment):
     best known of it. :math:`w = 1 / \sqrt{n}`, with a tensor's number of outputs (the size of its first dimension),
     gives lower barriers on most chains of layers that were trained apart, and higher ones where many layers tell a
     group's order, as in residual streams (docs/how-to-choose-an-alignment.md has both tables). ``scale="auto"`` takes
-    the root where every group lies in the matrices of at most two layers: the one that makes its units and the one
-    that reads them.
+    the root where every group lies in the matrices of at most two layers, the one that makes its units and the one that
+    reads them, and no square matrix leads from a group to itself, as in a plain recurrent network.
 
     One group at a time is optimised exactly, the others held: a linear assignment on the sum of the Gram matrices of
     all its axes; heads together with what lies inside them. Start and order of the groups decide which of many local
@@ -189,11 +189,18 @@ _CHOICES = {
 
 
 def _is_chain(spec: PermutationSpec, state: StateDict) -> bool:
-    """Say whether one layer makes the units of every group, and one reads them, as far as matrices go."""
-    return all(
-        len({axis.param.rpartition(".")[0] for axis in group.axes if state[axis.param].dim() > 1}) <= 2
-        for group in spec.groups
-    )
+    """Say whether one layer makes the units of every group, and one reads them, as far as matrices go.
+
+    Plain recurrence, a square matrix from a group to itself, is no such chain.
+    """
+    for group in spec.groups:
+        matrices = [axis.param for axis in group.axes if state[axis.param].dim() > 1]
+        twice = [param for param in matrices if matrices.count(param) > 1]
+        if len({param.rpartition(".")[0] for param in matrices}) > 2:
+            return False
+        if any(state[param].shape[0] == state[param].shape[1] for param in twice):
+            return False
+    return True
 
 
 def _shares(state: StateDict) -> dict[str, float]:

@@ -173,7 +173,9 @@ def test_what_units_say_to_few_outputs_counts_beside_what_many_of_them_read():
     assert right["outputs"] > 140 and right["plain"] < 60
 
 
-@pytest.mark.parametrize(("name", "scale"), [("mlp", "outputs"), ("lstm", "outputs"), ("attention", "plain")])
+@pytest.mark.parametrize(
+    ("name", "scale"), [("mlp", "outputs"), ("lstm", "outputs"), ("rnn", "plain"), ("attention", "plain")]
+)
 def test_chains_of_layers_are_told_from_streams(name, scale):
     _, spec, a, b, _ = planted(name)
     auto, asked = (align(a, b, spec, method=f"weights?restarts=2{extra}") for extra in ("", f"&scale={scale}"))
