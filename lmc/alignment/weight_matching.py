@@ -47,8 +47,8 @@ class WeightMatching(AbstractAlignment):
     Parameters
     ----------
     restarts : int, optional
-        Starts tried: the inward one once, the others in turn. By default 8; for small networks (LeNet's size) as many
-        as 64, until 8 have ended at the best: there it is often that of one start in twenty, and all take a second.
+        Starts tried: the inward one once, the others in turn. By default 8; for small networks (LeNet's size) 64, unless
+        the first 8 end alike: there the best is often that of one start in twenty, and all take about a second.
     sweeps : int
         Most passes over all groups in one restart.
     order : str
@@ -158,12 +158,10 @@ class WeightMatching(AbstractAlignment):
     def _runs(self, problem: Problem, restarts: int | None) -> list[Run]:
         if restarts is not None:
             return [self._restart(problem, restart) for restart in range(restarts)]
-        runs: list[Run] = []
-        while len(runs) < (_MANY if problem.work <= _FAST else _FEW):
-            runs.append(self._restart(problem, len(runs)))
-            ends = np.array([run.trace[-1] for run in runs])
-            if np.isclose(ends, ends.max(), rtol=1e-9, atol=0).sum() >= _FEW:
-                break
+        runs = [self._restart(problem, restart) for restart in range(_FEW)]
+        ends = [run.trace[-1] for run in runs]
+        if problem.work <= _FAST and not np.allclose(ends, max(ends), rtol=1e-9, atol=0):
+            runs += [self._restart(problem, restart) for restart in range(_FEW, _MANY)]
         return runs
 
     def _restart(self, problem: Problem, restart: int) -> Run:
