@@ -47,8 +47,8 @@ class WeightMatching(AbstractAlignment):
     Parameters
     ----------
     restarts : int, optional
-        Starts tried: the inward one once, the others in turn. By default 8; for small networks (LeNet's size) 64, unless
-        the first 8 end alike: there the best is often that of one start in twenty, and all take about a second.
+        Starts tried: the inward one once, the others in turn. By default 8; for small networks (LeNet's size) 64,
+        unless the first 8 end alike: the best there is often that of one start in twenty, and all take a second.
     sweeps : int
         Most passes over all groups in one restart.
     order : str
