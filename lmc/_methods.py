@@ -51,7 +51,7 @@ def load_method(text: str, table: dict[str, str], kind: str, **defaults: Any) ->
     Parameters
     ----------
     text : str
-        ``name?option=value``; alignments that follow each other are joined by a plus, ``weights+sinkhorn``.
+        ``name?option=value``; alignments that follow each other are joined by a plus, ``activations+ste``.
     table : dict
         One of the tables of this file.
     kind : str

@@ -33,7 +33,7 @@ from lmc.testing import planted_pair
 
 T = np.linspace(0, 1, 9)
 TOLERANCE = 0.02
-LADDER = ("none", "weights?restarts=4")
+LADDER = ("none", "weights?restarts=4&scale=plain")
 POPULATION = 40_000
 DRAWN = 10_000
 """Examples of one run: as many as the test sets have that people use."""

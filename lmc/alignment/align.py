@@ -42,7 +42,6 @@ def align(
         Examples, for methods that need them; never those that barriers are reported on.
     module : torch.nn.Module, optional
         The network, for methods that run it; its own weights do not matter, and it is left as it is.
-
     module_b : torch.nn.Module, optional
         B's network, where its widths are others and the method runs it.
 

@@ -87,7 +87,7 @@ class SimulatedAnnealing(AbstractAlignment):
         if spec.units > self.limit:
             raise UsageError(
                 f"annealing swaps two units at a time, and these networks have {spec.units:,} (limit={self.limit}). "
-                f"Use 'weights+sinkhorn', or write annealing?limit={spec.units} to wait for it."
+                f"Use 'sinkhorn', or write annealing?limit={spec.units} to wait for it."
             )
         between = Between(network, a, known, min(self.examples, 500), self.seed, self.examples)
         search = _Search(spec, between, widened(b), np.random.default_rng(self.seed))

@@ -93,7 +93,9 @@ class AbstractAlignment(ABC):
         MismatchError
             If the method permutes, which takes as many units as places.
         """
-        raise MismatchError(f"{other_widths(*specs)}: {type(self).__name__} permutes units. {OTHER_WIDTHS_FIX}")
+        raise MismatchError(
+            f"{other_widths(*specs)}: {type(self).__name__} finds no plan between them. {OTHER_WIDTHS_FIX}"
+        )
 
 
 OTHER_WIDTHS_FIX = "Transport them (method='ot', --align ot), or fuse the networks (lmc.fuse, lmc fuse)."

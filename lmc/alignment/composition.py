@@ -17,7 +17,7 @@ from lmc.symmetry import PermutationSpec
 
 @dataclass(frozen=True)
 class Composition(AbstractAlignment):
-    """Align by several methods in turn, written ``weights+sinkhorn``.
+    """Align by several methods in turn, written ``activations+ste``.
 
     Each is given B as the one before has left it, so that any method can follow any other. What is returned is the
     permutation of all of them together, and otherwise what the last one says.

@@ -69,6 +69,23 @@ class Between:
         self._criterion = resolve_loss(None, data.task)
         self._generator = torch.Generator().manual_seed(seed)
         self._held = list(_first(data, examples, batch_size))
+        self._channels_last = False
+        self._channels_last = self._takes_channels_last()
+
+    @torch.no_grad()
+    def _takes_channels_last(self) -> bool:
+        """Try: convolutions and pooling are up to twice as fast so, but a ``view`` of their outputs may refuse."""
+        if not self._held or not any(isinstance(layer, nn.Conv2d) for layer in self._network.modules()):
+            return False
+        inputs = self._held[0][0][:2]
+        fed = network_inputs(inputs, self._data.normalization, self.device, torch.float32)
+        if fed.dim() != 4:
+            return False
+        try:
+            torch.func.functional_call(self._network, self.a, (fed.to(memory_format=torch.channels_last),))
+        except RuntimeError:
+            return False
+        return True
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches for ever: in random order where the examples are in memory, else as they stream."""
@@ -76,7 +93,7 @@ class Between:
         while True:
             if isinstance(self._data, Data) and size is not None:
                 for chosen in torch.randperm(size, generator=self._generator).split(self._batch_size):
-                    if len(chosen) > 1 or size == 1:
+                    if len(chosen) > 1 or 1 in (size, self._batch_size):
                         yield self._data.inputs[chosen], self._data.targets[chosen]
             else:
                 yield from self._data.batches(self._batch_size)
@@ -85,7 +102,7 @@ class Between:
         """Return the loss of each example at a position between A and B; gradients flow into B."""
         state = _line(self.a, b, t)
         fed = network_inputs(inputs, self._data.normalization, self.device, torch.float32)
-        if fed.dim() == 4:  # images: pooling and convolutions are up to twice as fast channels last
+        if self._channels_last:
             fed = fed.to(memory_format=torch.channels_last)
         outputs = outputs_tensor(torch.func.functional_call(self._network, state, (fed,)))
         return self._criterion(outputs, targets.to(self.device))

@@ -48,7 +48,7 @@ class SinkhornRebasin(AbstractAlignment):
     lr : float
         Its learning rate; it falls linearly to a tenth over the last part.
     batch_size : int, optional
-        Examples in a step; by default 2000, or half of the data where they are fewer.
+        Examples in a step; by default half of the data, at most 2000.
     temperature : float
         Smaller is nearer to permutations, and slower to change its mind.
     straight : float
@@ -183,9 +183,9 @@ class SinkhornRebasin(AbstractAlignment):
         return _Run(cost.name, cost.unit, checks)
 
     def _batch(self, data: AbstractData | None) -> int:
-        """Return how many examples a step takes: fewer than all, so that steps differ."""
+        """Return how many examples a step takes: fewer than all, so that steps differ; more than one, for BatchNorm."""
         size = None if data is None else data.size
-        return self.batch_size or (_BATCH if size is None else min(_BATCH, (size + 1) // 2))
+        return self.batch_size or (_BATCH if size is None else min(_BATCH, max(2, (size + 1) // 2)))
 
     def _cost(
         self,

@@ -18,7 +18,7 @@ from lmc.alignment.pair_worths import inner as inner
 from lmc.alignment.result import AlignmentResult
 from lmc.alignment.second_moments import weighed_inputs
 from lmc.datasets import AbstractData
-from lmc.symmetry import PermutationSpec
+from lmc.symmetry import PermutationGroup, PermutationSpec
 
 
 @dataclass(frozen=True)
@@ -187,18 +187,30 @@ _CHOICES = {
 
 
 def _is_chain(spec: PermutationSpec, state: StateDict) -> bool:
-    """Say whether one layer makes the units of every group, and one reads them, as far as matrices go.
+    """Say whether one layer makes the units of every group, along its first dimension, and at most one reads them.
 
     Plain recurrence, a square matrix from a group to itself, is no such chain.
     """
     for group in spec.groups:
-        matrices = [axis.param for axis in group.axes if state[axis.param].dim() > 1]
-        twice = [param for param in matrices if matrices.count(param) > 1]
-        if len({param.rpartition(".")[0] for param in matrices}) > 2:
-            return False
-        if any(state[param].shape[0] == state[param].shape[1] for param in twice):
+        dims: dict[str, set[int]] = {}
+        for axis in group.axes:
+            if state[axis.param].dim() > 1:
+                dims.setdefault(_layer(axis.param), set()).add(axis.dim)
+        makers = [layer for layer, held in dims.items() if 0 in held]
+        twice = [axis.param for axis in group.axes if axis.dim == 1 and (axis.param, 0) in _places(group)]
+        if len(makers) != 1 or len(dims) > 2 or any(state[p].shape[0] == state[p].shape[1] for p in twice):
             return False
     return True
+
+
+def _places(group: PermutationGroup) -> set[tuple[str, int]]:
+    return {(axis.param, axis.dim) for axis in group.axes}
+
+
+def _layer(param: str) -> str:
+    """Name what a matrix belongs to: the module of a recurrent one, whose matrices make units together, or itself."""
+    module, _, name = param.rpartition(".")
+    return module if name.startswith(("weight_ih", "weight_hh", "weight_hr")) else param
 
 
 def _shares(state: StateDict) -> dict[str, float]:

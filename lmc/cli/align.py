@@ -58,11 +58,11 @@ def align(
     a
         Checkpoint that stays.
     b
-        Checkpoint that is permuted.
+        Checkpoint that is permuted, or carried.
     output
         Safetensors file to write; for a Hugging Face folder, a name without an ending writes such a folder.
     align
-        Method, with its options. Without examples: weights?restarts=8 (the usual choice), ot (one pass, forward; the
+        Method, with its options. Without examples: weights (the usual choice), ot (one pass, forward; the
         one that takes other widths), gw (where neighbouring layers say little). With examples: activations (best where
         these are at hand; recurrent networks), ot?on=activations&examples=200. Controls: random, none.
     model

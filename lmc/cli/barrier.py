@@ -94,8 +94,8 @@ def barrier(
     data_b
         The same examples with the normalisation that B was trained with, where it differs from A's.
     align
-        Alignments of B to A, a row of the table each: none, random, weights?restarts=8, frank-wolfe,
-        activations?examples=1000, ot?on=activations, gw, sinkhorn, ste, annealing, weights+sinkhorn. Both none and
+        Alignments of B to A, a row of the table each: none, random, weights, frank-wolfe,
+        activations?examples=1000, ot?on=activations, gw, sinkhorn, ste, annealing, activations+ste. Both none and
         weights by default. A soft plan (ot?soft=true) has a row of its own beside
         the permutation it is rounded to. Where B has other widths, ot alone: its plan is the one row.
     align_data

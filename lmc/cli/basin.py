@@ -73,7 +73,7 @@ def basin(
     data
         Dataset, as in lmc barrier.
     align
-        How B is aligned, where there is no third checkpoint: weights (the default), weights?restarts=8.
+        How B is aligned, where there is no third checkpoint: weights (the default), activations.
     align_data
         Dataset whose training split an alignment looks at; that of --data by default.
     random_directions

@@ -64,7 +64,7 @@ def conjecture(
     data
         Dataset, as for lmc barrier. What the checkpoints were trained on by default, where they say so.
     align
-        The ladder, cheapest first: none, weights?restarts=4 and activations by default.
+        The ladder, cheapest first: none, weights?restarts=4&scale=plain and activations by default.
     align_data
         Dataset whose training split alignments look at; by default the training split of the measured data.
     spec

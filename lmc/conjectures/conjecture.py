@@ -30,7 +30,7 @@ from lmc.datasets import as_data
 from lmc.pipeline import Proof, citations_of, prove, resolve_alignments
 from lmc.pipeline.compare import first_examples
 
-LADDER = ("none", "weights?restarts=4", "activations")
+LADDER = ("none", "weights?restarts=4&scale=plain", "activations")
 """Cheap ones first; a pair that one connects is not tried with the next."""
 
 _NEGATIVES = 2
@@ -75,7 +75,7 @@ def conjecture(
     data : (x, y), Dataset, DataLoader, iterable of batches, or AbstractData
         Examples to measure on, held in memory.
     ladder : sequence of str, optional
-        Alignments, cheapest first; by default ``none``, ``weights?restarts=4`` and, with ``align_data``,
+        Alignments, cheapest first; by default ``none``, ``weights?restarts=4&scale=plain`` and, with ``align_data``,
         ``activations``.
     align_data : as data, optional
         Training examples, for alignments that look at them.

@@ -155,7 +155,8 @@ def barrier(
         **route.scaling(settings),
     )
     route.label(dataset)
-    own = None if module_b is None or route.only else own_losses(module_b, measured, settings)  # a hybrid is no B
+    # A hybrid is no B, and an adaptive path keeps no losses of its end to hold against B's.
+    own = None if module_b is None or route.only or adaptive else own_losses(module_b, measured, settings)
     messages = soft.messages(dataset, results, own)
     variable = schema.BARRIER["alignment_message"]
     labels = {"long_name": variable.long_name, "units": variable.units}

@@ -76,7 +76,12 @@ class Pair:
     def check_widths(self, spec: PermutationSpec) -> None:
         """Raise MismatchError where B differs from A in more than the number of units of the spec's groups."""
         if with_widths(spec, self.b.state) is None:
-            _check_same_shapes(self.a.checkpoint, self.b.checkpoint)
+            _check_same_shapes(
+                self.a.checkpoint,
+                self.b.checkpoint,
+                "They differ in more than the widths that --align ot can carry: inputs, outputs, how layers join, "
+                "or a layer of A with a single unit (exchange A and B then).",
+            )
 
     def attrs(self) -> dict[str, Any]:
         """Return where both came from, as attributes of a result."""
@@ -233,7 +238,7 @@ def load_pair(
         )
         if set(first.state) == set(second.state):
             return Pair(first, second)
-    _check_same_shapes(*given)
+    _check_same_shapes(given[0], given[1])
     try:
         architecture = resolve(model, given[0], **sizes)
     except ArchitectureError:
@@ -261,7 +266,13 @@ def _same_names(a: Checkpoint, b: Checkpoint) -> bool:
     return any(tensor.shape != b.state[name].shape for name, tensor in a.state.items())
 
 
-def _check_same_shapes(a: Checkpoint, b: Checkpoint) -> None:
+_FIX = (
+    "No line runs between networks of unequal width as they are (none), nor after a permutation: transport B (lmc "
+    "align or lmc barrier with --align ot alone), or fuse them (lmc fuse)."
+)
+
+
+def _check_same_shapes(a: Checkpoint, b: Checkpoint, fix: str = _FIX) -> None:
     both = [name for name in a.state if name in b.state]
     unequal = [name for name in both if a.state[name].shape != b.state[name].shape]
     if unequal:
@@ -269,8 +280,7 @@ def _check_same_shapes(a: Checkpoint, b: Checkpoint) -> None:
         more = [f"  and {len(unequal) - 4} more"] if len(unequal) > 4 else []
         raise MismatchError(
             "\n".join([f"{a.source} (A) and {b.source} (B) are networks of different shape:", *lines, *more])
-            + "\nNo line runs between networks of unequal width as they are (none), nor after a permutation: transport "
-            "B (lmc align or lmc barrier with --align ot alone), or fuse them (lmc fuse)."
+            + f"\n{fix}"
         )
 
 

@@ -33,6 +33,8 @@ def with_widths(spec: PermutationSpec, state: StateDict) -> PermutationSpec | No
     shapes = {name: tuple(state[name].shape) if name in state else shape for name, shape in spec.shapes.items()}
     if shapes == dict(spec.shapes):
         return spec
+    if any(len(shape) != len(spec.shapes[name]) for name, shape in shapes.items()):
+        return None
     sizes = _sizes(spec, shapes)
     if resized_shapes(spec, sizes) != shapes:
         return None

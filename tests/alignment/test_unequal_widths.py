@@ -192,3 +192,12 @@ def test_maps_of_another_size_are_no_other_width():
     one, other = tiny_cnn((1, 4, 6)), tiny_cnn((1, 4, 6), size=16)
     spec = find_symmetries(one, torch.zeros(1, 1, 8, 8))
     assert with_widths(spec, other.state_dict()) is None
+
+
+def test_a_tensor_of_fewer_dimensions_is_another_architecture():
+    a = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8))
+    b = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.LayerNorm(8))
+    spec = find_symmetries(a, torch.zeros(1, 6))
+    assert with_widths(spec, b.state_dict()) is None
+    with pytest.raises(MismatchError):
+        align(a.state_dict(), b.state_dict(), spec, method="ot")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from planted import planted
 from symmetry.networks import CASES
+from torch import nn
 
 import lmc
 from lmc._errors import UsageError
@@ -180,6 +181,37 @@ def test_chains_of_layers_are_told_from_streams(name, scale):
     _, spec, a, b, _ = planted(name)
     auto, asked = (align(a, b, spec, method=f"weights?restarts=2{extra}") for extra in ("", f"&scale={scale}"))
     assert f"&scale={scale}" in auto.method and auto.objective == asked.objective
+
+
+class Raw(nn.Module):
+    """A residual stream whose matrices are parameters of one module."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Parameter(torch.randn(6, 4)), nn.Parameter(torch.randn(2, 6))
+        self.up, self.down = nn.Parameter(torch.randn(5, 6)), nn.Parameter(torch.randn(6, 5))
+
+    def forward(self, x):
+        x = x @ self.first.T
+        return (x + torch.relu(x @ self.up.T) @ self.down.T) @ self.last.T
+
+
+class Embedded(nn.Module):
+    """The table makes units along its second dimension: its rows are no outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.fc = nn.Embedding(50, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.fc(self.table(x))
+
+
+@pytest.mark.parametrize(("network", "x"), [(Raw(), torch.zeros(1, 4)), (Embedded(), torch.zeros(1, 2).long())])
+def test_what_is_no_chain_keeps_the_plain_sum(network, x):
+    spec = find_symmetries(network, x)
+    result = align(network.state_dict(), network.state_dict(), spec, method="weights?restarts=1")
+    assert spec.groups and "&scale=plain" in result.method
 
 
 def test_small_networks_are_started_more_often_where_starts_end_apart():

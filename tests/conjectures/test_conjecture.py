@@ -79,7 +79,7 @@ def test_a_result_is_of_its_schema_and_tells_what_it_rests_on(found):
     result, _ = found
     schema.validate(result, "conjecture")
     assert result.sizes["pair"] == 1 and "1 pair: 1 of 1" in result.attrs["summary"]
-    assert json.loads(result.attrs["ladder"]) == ["none", "weights?restarts=4"], "no data, no activations"
+    assert json.loads(result.attrs["ladder"]) == ["none", "weights?restarts=4&scale=plain"], "no data, no activations"
     assert bool(result.control_passed.sel(control=result.control[0]))
     chosen = result.isel(pair=0)
     tried = chosen.tried.values
@@ -129,7 +129,7 @@ def test_the_positive_control_fails_where_no_method_can_find_it(trained, bench):
 def test_the_positive_control_says_which_methods_had_no_time(trained, bench):
     _, runs, _ = trained
     late = positive(dataclasses.replace(bench, clock=Clock(budget=0.0)), runs[0], known_truth.LADDER)
-    assert not late.passed and "no time was left for weights?restarts=4" in late.message
+    assert not late.passed and "no time was left for weights?restarts=4&scale=plain" in late.message
 
 
 def test_the_positive_control_screens_its_copy_as_the_models_were(trained, bench):
@@ -214,4 +214,4 @@ def test_no_method_is_begun_that_has_no_time_left(trained, bench):
     _, runs, _ = trained
     hurried = dataclasses.replace(bench, clock=Clock(1e-9))
     (tried,) = hurried.climb([(runs[0], runs[1])], known_truth.LADDER)
-    assert list(tried) == ["none"] and hurried.untried(tried, known_truth.LADDER) == ["weights?restarts=4"]
+    assert list(tried) == ["none"] and hurried.untried(tried, known_truth.LADDER) == ["weights?restarts=4&scale=plain"]
