@@ -6,4 +6,4 @@ from lmc.plotting import plot_barrier_matrix, plot_verdicts
 
 runs = result("30_verdicts")
 save(plot_verdicts(runs).figure, "verdicts")
-save(plot_barrier_matrix(runs, after="weights?restarts=4").figure, "matrix")
+save(plot_barrier_matrix(runs, after="weights?restarts=4&scale=plain").figure, "matrix")
