@@ -14,7 +14,7 @@ from lmc import schema
 from lmc.cli import main
 
 DEMO = [str(path) for path in sorted((Path(__file__).parents[2] / "data" / "checkpoints").glob("mlp-*.safetensors"))]
-QUICK = ["--align", "none", "--align", "weights?restarts=1", "--points", "9"]
+QUICK = ["--align", "none", "--align", "weights?restarts=1&scale=plain", "--points", "9"]
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
